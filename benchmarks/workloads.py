@@ -1,0 +1,9 @@
+"""The list of workloads. A new one is a module with a `WORKLOAD`, named here."""
+
+from __future__ import annotations
+
+from . import accept, echo, files, scheduler
+from .measuring import Workload
+
+ALL: tuple[Workload, ...] = (echo.WORKLOAD, accept.WORKLOAD, scheduler.WORKLOAD, files.WORKLOAD)
+BY_NAME: dict[str, Workload] = {workload.name: workload for workload in ALL}

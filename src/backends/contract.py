@@ -1,0 +1,282 @@
+"""The lower seam: what a backend is told, and the one hook by which it answers.
+
+A backend knows a kernel, nothing else. It is given operations that are already validated and owned, and it reports
+raw completions. Everything that is the same everywhere (validation, ownership, chains that the kernel cannot link,
+errors as exceptions, callbacks, threads) stands above this file, once.
+
+The rules of the seam:
+
+1. All methods but `wake()` are called on the thread that owns the proactor. `wake()` may come from any thread and from
+   a signal handler: it takes no lock that the owner could hold.
+2. `start()` only begins an operation. It never reports: every completion is reported from inside `poll()`.
+3. Each started operation is reported exactly once without MORE. A MULTISHOT operation may be reported any number of
+   times with MORE before that. The report is `complete(operation, result, flags)` with `result >= 0` or `-errno`.
+4. `cancel()` is a request for an operation that has been started and has not been reported finally. The final report
+   says what happened: `-ECANCELED`, or the real result where that came first. The backend repeats the request by
+   itself where one attempt is not enough.
+5. Between `start()` and the final report the operation keeps alive all that it names (memory, sockets, files); the
+   backend need not. The backend must not touch any of it after the final report.
+6. An exception that leaves `complete()` ends the `poll()`, and loses nothing: while the operation's identifier is
+   still in `in_flight` (for a report with MORE: while `operation.deliveries` has not grown) its report has not been
+   delivered and is made again by the next `poll()`; all later ones follow then. The same holds for an exception (a
+   signal handler that raises) anywhere else in `poll()`.
+7. `start_chain()` takes the longest prefix of the chain that this kernel can link and returns its length; 0 is a fine
+   answer. It reports every step that it took, in chain order, also those that never ran (`-ECANCELED`).
+8. A short transfer of a step that has a successor in its chain breaks the chain: it is reported with its count and
+   the later steps with `-ECANCELED`. `whole` says that a transfer is to be continued until all of it is done.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, IntEnum, IntFlag
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    import socket
+
+
+class Kind(IntEnum):
+    """What an operation asks of the kernel; the fields that each kind uses stand in `OperationFields`."""
+
+    NOP = 0
+    TIMER = 1
+    HANDLE_POLL = 2
+    ACCEPT = 3
+    CONNECT = 4
+    RECV = 5
+    RECV_BYTES = 6
+    SEND = 7
+    SOCKET_CLOSE = 8
+    FILE_OPEN = 9
+    FILE_READ = 10
+    FILE_WRITE = 11
+    FILE_SYNC = 12
+    FILE_CLOSE = 13
+
+
+class OperationFlags(IntFlag):
+    """How an operation behaves.
+
+    MULTISHOT: it is delivered many times, each time but the last with `CompletionFlags.MORE`.
+    LINKED: the next operation of the same submission starts only after this one succeeded.
+    """
+
+    NONE = 0
+    MULTISHOT = 1
+    LINKED = 2
+
+
+class CompletionFlags(IntFlag):
+    """What a completion says beside its result. MORE: this one is not the last of its operation."""
+
+    NONE = 0
+    MORE = 1
+    ZERO_COPY_ACHIEVED = 2
+
+
+class PollEvents(IntFlag):
+    """Readiness in the portable form that HANDLE_POLL asks for and reports."""
+
+    NONE = 0
+    IN = 1
+    ERR = 2
+    HUP = 4
+    OUT = 8
+
+
+class Capability(IntFlag):
+    """What a backend can do, bit by bit."""
+
+    NONE = 0
+    MULTISHOT = 1 << 0
+    FIXED_FILES = 1 << 1
+    REGISTERED_BUFFERS = 1 << 2
+    LINKED_OPERATIONS = 1 << 3
+    ZERO_COPY_SEND = 1 << 4
+    DMABUF = 1 << 5
+    DEVICE_FENCE = 1 << 6
+    ABSOLUTE_TIMEOUT = 1 << 7
+    FUTEX_OPERATIONS = 1 << 8
+    PROACTOR_MESSAGING = 1 << 9
+    WAIT_COMPLETION_PACKET = 1 << 10
+    ALL = (1 << 11) - 1
+
+
+class Support(Enum):
+    """How a capability is there: by the kernel, by our own code, or not at all."""
+
+    NATIVE = "native"
+    EMULATED = "emulated"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True, slots=True)
+class CapabilityReport:
+    """One capability of one backend, and why it is so."""
+
+    support: Support
+    reason: str
+
+
+class OperationFields:
+    """What a backend may know of an operation: its kind and the fields of that kind.
+
+    | kind         | reads                                            | result                                  |
+    |--------------|--------------------------------------------------|-----------------------------------------|
+    | NOP          |                                                  | 0                                       |
+    | TIMER        | deadline                                         | 0                                       |
+    | HANDLE_POLL  | descriptor, poll_events                          | PollEvents                              |
+    | ACCEPT       | descriptor, stdlib_socket, flags                 | a descriptor, CLOEXEC and non-blocking  |
+    | CONNECT      | descriptor, stdlib_socket, address, address_bytes| 0                                       |
+    | RECV         | descriptor, stdlib_socket, view, whole           | bytes received, 0 at the end            |
+    | RECV_BYTES   | descriptor, stdlib_socket, length                | bytes received, which stand in `data`   |
+    | SEND         | descriptor, stdlib_socket, view, whole           | bytes sent                              |
+    | SOCKET_CLOSE | descriptor                                       | 0; first ends all that is pending on it |
+    | FILE_OPEN    | path, open_flags, mode                           | a descriptor, CLOEXEC                   |
+    | FILE_READ    | descriptor, view, offset                         | bytes read, 0 at the end                |
+    | FILE_WRITE   | descriptor, view, offset                         | bytes written                           |
+    | FILE_SYNC    | descriptor, data_only                            | 0                                       |
+    | FILE_CLOSE   | descriptor                                       | 0; first ends all that is pending on it |
+
+    `deadline` is in seconds on the clock of `time.monotonic()`. `offset` is a byte position; there is no current
+    position at this level. `backend_state` and `data` belong to the backend between start and final report.
+    """
+
+    __slots__ = (
+        "address",
+        "address_bytes",
+        "after",
+        "backend_state",
+        "data",
+        "data_only",
+        "deadline",
+        "deliveries",
+        "descriptor",
+        "flags",
+        "identifier",
+        "length",
+        "mode",
+        "offset",
+        "open_flags",
+        "path",
+        "poll_events",
+        "stdlib_socket",
+        "view",
+        "whole",
+    )
+
+    kind: ClassVar[Kind]
+
+    identifier: int  # a counter that is never reused; 0 while the operation is not in flight
+    flags: OperationFlags
+    descriptor: int
+    stdlib_socket: socket.socket
+    address: Any
+    address_bytes: bytes
+    view: memoryview
+    length: int
+    whole: bool
+    offset: int
+    path: bytes
+    open_flags: int
+    mode: int
+    data_only: bool
+    deadline: float
+    poll_events: PollEvents
+    data: Any
+    after: OperationFields | None  # the step before it in a chain that the backend has linked
+    deliveries: int  # reports with MORE that the hook has taken over; the hook's, backends only read it (rule 6)
+    backend_state: Any
+
+
+CompletionHook = Callable[[OperationFields, int, int], None]
+"""`complete(operation, result, flags)`: `result >= 0` or `-errno`; flags are `CompletionFlags`."""
+
+
+class BackendUnavailable(Exception):
+    """This backend cannot be used here; the text says why in words that help, `errno_value` where there is one."""
+
+    def __init__(self, reason: str, errno_value: int | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.errno_value = errno_value
+
+
+@dataclass(frozen=True, slots=True)
+class BackendOptions:
+    """What a backend is created with.
+
+    in_flight: the proactor's operations in flight by identifier; a backend reads it and never changes it.
+    concurrent_operations: how many operations are expected at a time; a hint for queue sizes.
+    allowed: capabilities outside this mask are not used.
+    created_for_another_thread: the thread that creates the backend is not the one that polls it.
+    """
+
+    in_flight: Mapping[int, OperationFields]
+    concurrent_operations: int = 256
+    allowed: Capability = Capability.ALL
+    created_for_another_thread: bool = False
+
+
+class Backend(ABC):
+    """One kernel interface. Created by `Backend(complete, options)`; raises BackendUnavailable when it cannot run here."""
+
+    #: The name by which it is chosen and shown.
+    name: ClassVar[str]
+    #: One line about what exactly is running, for reports ("compiled helper, DEFER_TASKRUN").
+    variant: str
+    #: The kinds that `start()` takes. The proactor does the others itself.
+    native_kinds: frozenset[Kind]
+    #: The kinds whose MULTISHOT form `start()` takes. The proactor repeats the others itself.
+    native_multishot: frozenset[Kind]
+    #: Each of the eleven capabilities, with the mask of the options already applied.
+    capabilities: Mapping[Capability, CapabilityReport]
+
+    @abstractmethod
+    def __init__(self, complete: CompletionHook, options: BackendOptions) -> None: ...
+
+    @abstractmethod
+    def start(self, operation: OperationFields) -> None:
+        """Begin one operation."""
+
+    @abstractmethod
+    def start_chain(self, operations: Sequence[OperationFields]) -> int:
+        """Begin the longest prefix of a chain that can be linked below; return its length (rule 7)."""
+
+    @abstractmethod
+    def cancel(self, operation: OperationFields) -> None:
+        """Ask for an operation in flight to end (rule 4)."""
+
+    @abstractmethod
+    def poll(self, timeout: float | None) -> None:
+        """Begin what was started, wait at most `timeout` seconds (None: for ever, 0: not at all), report.
+
+        Returns early when anything was reported, when `wake()` was called, and when a signal arrived.
+        """
+
+    @abstractmethod
+    def wake(self) -> None:
+        """End a `poll()` that waits, or the next one at once. Any thread; signal-safe; several count as one."""
+
+    @abstractmethod
+    def wakeup_descriptor(self) -> int:
+        """The descriptor for `signal.set_wakeup_fd`: a byte written there wakes `poll()`."""
+
+    @abstractmethod
+    def enable(self) -> None:
+        """Called once by the thread that is going to poll, before its first `poll()`."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free everything. Nothing is in flight any more."""
+
+    @abstractmethod
+    def abandon(self) -> None:
+        """In a forked child: close inherited descriptors, touch nothing that is shared with the parent."""
+
+    @abstractmethod
+    def statistics(self) -> Mapping[str, int]:
+        """Counters of this backend by name (system calls, operations, completions, ...)."""

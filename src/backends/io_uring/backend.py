@@ -1,0 +1,394 @@
+"""The io_uring backend: operations become entries, one system call a tick hands them over and brings completions back.
+
+Some facts about cancellation and closing:
+
+* A cancelled operation still posts its own completion; only that one ends it. IORING_OP_ASYNC_CANCEL itself reports
+  -ENOENT for an operation that is finished, but also for one that is between two states, and for a link of a chain
+  that has not started. -EALREADY means that a kernel worker runs it and it will end by itself.
+* close(2) does not end what is pending on a descriptor: the operation keeps the file, and the peer sees no EOF.
+* A receive that finds no provided buffer ends with -ENOBUFS and has consumed nothing.
+
+What that means for us: a cancel that failed with -ENOENT is repeated, as long as the operation is in flight, after
+each turn in which the step before it is done. A close is two hard-linked entries: cancel everything on the descriptor,
+then close it. -ENOBUFS never leaves this file.
+
+Rule 6 of the contract (nothing is lost by an exception) is kept so: completions are copied to `_batch`, reversed,
+before their places in the ring are acknowledged; acknowledging is idempotent and repeated after an interruption; an
+entry leaves `_batch` after its hook returned; and an entry whose operation is no longer in flight is skipped.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Final
+
+from proactor_trio.backends.contract import (
+    Backend,
+    BackendOptions,
+    BackendUnavailable,
+    Capability,
+    CapabilityReport,
+    CompletionFlags,
+    CompletionHook,
+    Kind,
+    OperationFields,
+    Support,
+)
+from proactor_trio.backends.io_uring import constants as c
+from proactor_trio.backends.io_uring import encode
+from proactor_trio.backends.io_uring.buffer_ring import BufferRing
+from proactor_trio.backends.io_uring.probe import capability_reports, supported_opcodes
+from proactor_trio.backends.io_uring.ring import Ring
+
+# User data of our own entries. Operations have positive identifiers; a cancel carries its target with the sign bit.
+_IGNORED: Final = 0
+_WAKEUP: Final = (1 << 62) + 1
+_CANCEL_BIT: Final = 1 << 63
+_LARGEST_TURN_WHILE_CANCELLING: Final = 0.001
+_MORE: Final = int(CompletionFlags.MORE)
+_INTERRUPTED_TURNS: Final = frozenset((-errno.EINTR, -errno.EAGAIN, -errno.EBUSY))
+_CLOSE_ENTRIES: Final = 2
+
+
+class IoUringBackend(Backend):
+    """Linux 5.19 and later. `native`: use the compiled helper (None: where it is there)."""
+
+    name: ClassVar[str] = "io_uring"
+    native_helper: ClassVar[bool | None] = None
+
+    def __init__(self, complete: CompletionHook, options: BackendOptions) -> None:
+        self._complete = complete
+        self._in_flight = options.in_flight
+        self._ring = ring = Ring(
+            options.concurrent_operations,
+            disabled=options.created_for_another_thread,
+            native=self.native_helper,
+        )
+        self._wake_reader, self._wake_writer = socket.socketpair()
+        try:
+            opcodes = supported_opcodes(ring)
+        except BackendUnavailable:
+            self._close_descriptors()
+            raise
+        self._wake_reader.setblocking(False)
+        self._wake_writer.setblocking(False)
+        self._woken = False
+        self.capabilities: Mapping[Capability, CapabilityReport] = capability_reports(opcodes, options.allowed)
+        self.native_kinds = frozenset(Kind)
+        self.native_multishot = frozenset((Kind.ACCEPT,)) if self._is_native(Capability.MULTISHOT) else frozenset()
+        self._links = self._is_native(Capability.LINKED_OPERATIONS)
+        if not self._is_native(Capability.ABSOLUTE_TIMEOUT):
+            self.native_kinds -= {Kind.TIMER}
+        self.variant = f"{'compiled helper' if ring.native else 'cffi ABI mode'}, {ring.variant}"
+        self._batch: list[tuple[int, int, int]] = []
+        self._batch_tail = 0
+        self._postponed: deque[OperationFields] = deque()
+        self._postponed_chains: deque[Sequence[OperationFields]] = deque()
+        self._aborted: deque[OperationFields] = deque()
+        self._repeat_cancel: list[tuple[OperationFields, int]] = []
+        self._buffers: BufferRing | None = None
+        self._receive_views: list[memoryview] = []
+        self._encoders = encode.encoder_table(provided_buffers=False)
+        self._armed = False
+        if not options.created_for_another_thread:
+            self.enable()
+
+    def _is_native(self, capability: Capability) -> bool:
+        return self.capabilities[capability].support is Support.NATIVE
+
+    def enable(self) -> None:
+        if self._armed:
+            return
+        self._ring.enable()  # -EBADFD for a ring that was not created disabled: nothing to do then
+        try:
+            self._buffers = BufferRing(self._ring)
+        except OSError:
+            self.variant += ", no provided buffers"
+        else:
+            self._receive_views = self._buffers.views
+            self._encoders = encode.encoder_table(provided_buffers=True)
+        self._arm_wakeup()
+        self._armed = True
+
+    # Starting ----------------------------------------------------------------------------------------------------
+
+    def start(self, operation: OperationFields) -> None:
+        ring = self._ring
+        tail = ring.tail
+        kind = operation.kind
+        if kind is Kind.SOCKET_CLOSE or kind is Kind.FILE_CLOSE:
+            self._start_close(operation)
+        elif tail != ring.limit or self._make_room(1):
+            tail = ring.tail
+            self._encoders[kind](ring.sqes, (tail & ring.mask) << c.SQE_SHIFT, operation, 0)
+            ring.tail = tail + 1
+        else:
+            self._postponed.append(operation)
+
+    def _start_close(self, operation: OperationFields) -> None:
+        self._abort_postponed(operation.descriptor)
+        if not self._make_room(_CLOSE_ENTRIES):
+            self._postponed.append(operation)
+            return
+        ring = self._ring
+        tail = ring.tail
+        encode.encode_cancel_descriptor(
+            ring.sqes, (tail & ring.mask) << c.SQE_SHIFT, operation.descriptor, _IGNORED
+        )
+        encode.encode_close(ring.sqes, ((tail + 1) & ring.mask) << c.SQE_SHIFT, operation, 0)
+        ring.tail = tail + _CLOSE_ENTRIES
+
+    def _abort_postponed(self, descriptor: int) -> None:
+        for operation in [waiting for waiting in self._postponed if waiting.descriptor == descriptor]:
+            self._postponed.remove(operation)
+            self._aborted.append(operation)
+
+    def start_chain(self, operations: Sequence[OperationFields]) -> int:
+        if not self._links:
+            return 0
+        taken = 0
+        for operation in operations[: self._ring.entries]:
+            if operation.kind is Kind.SOCKET_CLOSE or operation.kind is Kind.FILE_CLOSE:
+                break  # two entries, one of them a hard link; the chain goes on above us
+            taken += 1
+        if taken > 1:
+            self._submit_chain(operations[:taken])
+            return taken
+        return 0
+
+    def _submit_chain(self, operations: Sequence[OperationFields]) -> None:
+        if not self._make_room(len(operations)):
+            self._postponed_chains.append(operations)
+            return
+        ring = self._ring
+        tail = ring.tail
+        last = len(operations) - 1
+        previous: OperationFields | None = None
+        for index, operation in enumerate(operations):
+            flags = c.SQE_IO_LINK if index < last else 0
+            place = ((tail + index) & ring.mask) << c.SQE_SHIFT
+            self._encoders[operation.kind](ring.sqes, place, operation, flags)
+            operation.after = previous
+            previous = operation
+        ring.tail = tail + len(operations)
+
+    def _make_room(self, entries: int) -> bool:
+        """Whether `entries` places are free, after handing over what is there if need be."""
+        ring = self._ring
+        if ring.limit - ring.tail >= entries:
+            return True
+        if ring.flush() == 0 and ring.limit - ring.tail >= entries:
+            return True
+        return False
+
+    # Cancelling --------------------------------------------------------------------------------------------------
+
+    def cancel(self, operation: OperationFields) -> None:
+        if operation in self._postponed:
+            self._postponed.remove(operation)
+            self._aborted.append(operation)
+        elif not self._make_room(1):
+            self._repeat_cancel.append((operation, operation.identifier))
+        else:
+            ring = self._ring
+            tail = ring.tail
+            encode.encode_cancel(
+                ring.sqes,
+                (tail & ring.mask) << c.SQE_SHIFT,
+                operation.identifier,
+                operation.identifier | _CANCEL_BIT,
+            )
+            ring.tail = tail + 1
+
+    def _repeat_cancels(self) -> None:
+        waiting = self._repeat_cancel
+        self._repeat_cancel = []
+        for operation, identifier in waiting:
+            if operation.identifier != identifier:
+                continue
+            before = operation.after
+            if before is not None and before.identifier in self._in_flight:
+                self._repeat_cancel.append((operation, identifier))  # a link that has not started
+            else:
+                self.cancel(operation)
+
+    # Polling -----------------------------------------------------------------------------------------------------
+
+    def poll(self, timeout: float | None) -> None:
+        ring = self._ring
+        if self._batch:
+            ring.acknowledge(self._batch_tail)
+            self._dispatch()
+            return
+        if self._postponed or self._aborted or self._repeat_cancel or self._postponed_chains:
+            timeout = self._before_turn(timeout)
+        if timeout == 0 and ring.silent:
+            return
+        error = ring.turn(timeout)
+        if error and error not in _INTERRUPTED_TURNS:
+            raise OSError(-error, f"io_uring_enter failed: {errno.errorcode.get(-error, error)}")
+        tail, batch = ring.completions()
+        if batch:
+            batch.reverse()
+            self._batch_tail = tail
+            self._batch = batch
+            ring.acknowledge(tail)
+            self._dispatch()
+
+    def _before_turn(self, timeout: float | None) -> float | None:
+        while self._aborted:
+            operation = self._aborted[0]
+            if operation.identifier in self._in_flight:
+                self._complete(operation, -errno.ECANCELED, 0)
+            self._aborted.popleft()
+            timeout = 0
+        for _ in range(len(self._postponed_chains)):
+            self._submit_chain(self._postponed_chains.popleft())
+        for _ in range(len(self._postponed)):
+            self.start(self._postponed.popleft())
+        if self._repeat_cancel:
+            self._repeat_cancels()
+            timeout = _LARGEST_TURN_WHILE_CANCELLING if timeout is None else min(timeout, 0.001)
+        return timeout
+
+    def _dispatch(self) -> None:
+        batch = self._batch
+        in_flight = self._in_flight
+        complete = self._complete
+        handle_poll = Kind.HANDLE_POLL
+        while batch:
+            identifier, result, flags = batch[-1]
+            operation = in_flight.get(identifier)
+            if operation is None:
+                self._handle_own(identifier, result, flags)
+            elif flags:
+                self._dispatch_flagged(operation, result, flags)
+                continue
+            elif result < 0:
+                self._complete_failure(operation, result)
+            elif operation.kind is handle_poll:
+                complete(operation, encode.poll_events(result), 0)
+            else:
+                complete(operation, result, 0)
+            del batch[-1]
+
+    def _dispatch_flagged(self, operation: OperationFields, result: int, flags: int) -> None:
+        if flags & c.CQE_BUFFER:
+            buffer = flags >> c.CQE_BUFFER_SHIFT
+            operation.data = self._receive_views[buffer][:result].tobytes()
+            self._complete(operation, result, 0)
+            del self._batch[-1]
+            self._buffers.give_back(buffer)  # type: ignore[union-attr]
+        elif flags & c.CQE_MORE:
+            delivered = operation.deliveries
+            try:
+                self._complete(operation, result, _MORE)
+            except BaseException:
+                if operation.deliveries != delivered:
+                    del self._batch[-1]
+                raise
+            del self._batch[-1]
+        else:
+            self._complete(operation, result, 0)
+            del self._batch[-1]
+
+    def _complete_failure(self, operation: OperationFields, result: int) -> None:
+        kind = operation.kind
+        if result == -errno.ENOBUFS and kind is Kind.RECV_BYTES and self._buffers is not None:
+            if operation not in self._postponed:
+                self._postponed.append(operation)
+        elif result == -errno.ETIME and kind is Kind.TIMER:
+            self._complete(operation, 0, 0)
+        else:
+            self._complete(operation, result, 0)
+
+    def _handle_own(self, identifier: int, result: int, flags: int) -> None:
+        if identifier == _WAKEUP:
+            self._woken = False
+            self._drain_wakeups()
+            if not flags & c.CQE_MORE:
+                self._arm_wakeup()
+        elif identifier < 0 and result == -errno.ENOENT:
+            operation = self._in_flight.get(identifier + _CANCEL_BIT)
+            if operation is not None:
+                self._repeat_cancel.append((operation, operation.identifier))
+        elif flags & c.CQE_BUFFER and self._buffers is not None:
+            self._buffers.give_back(flags >> c.CQE_BUFFER_SHIFT)  # its delivery was interrupted after it was made
+
+    # Waking ------------------------------------------------------------------------------------------------------
+
+    def _arm_wakeup(self) -> None:
+        ring = self._ring
+        self._make_room(1)
+        encode.encode_poll_multishot(
+            ring.sqes, (ring.tail & ring.mask) << c.SQE_SHIFT, self._wake_reader.fileno(), _WAKEUP
+        )
+        ring.tail += 1
+
+    def wake(self) -> None:
+        if self._woken:
+            return
+        self._woken = True
+        try:
+            self._wake_writer.send(b"\0")
+        except BlockingIOError:
+            return  # full of wake-ups that nobody has read yet: as good as one more
+
+    def _drain_wakeups(self) -> None:
+        try:
+            while len(self._wake_reader.recv(4096)) == 4096:
+                pass
+        except BlockingIOError:
+            return
+
+    def wakeup_descriptor(self) -> int:
+        return self._wake_writer.fileno()
+
+    # The end -----------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        ring = self._ring
+        if self._armed:
+            self._reap_own_operations()
+        self._receive_views = []
+        ring.close()
+        if self._buffers is not None:
+            self._buffers.close()
+        self._close_wakeup()
+
+    def _reap_own_operations(self) -> None:
+        """End the wake-up poll and wait for its completion: closing a ring does not end operations in time."""
+        ring = self._ring
+        self._make_room(1)
+        encode.encode_cancel_everything(ring.sqes, (ring.tail & ring.mask) << c.SQE_SHIFT, _IGNORED)
+        ring.tail += 1
+        for _ in range(10):
+            ring.turn(0.1)
+            tail, entries = ring.completions()
+            ring.acknowledge(tail)
+            if any(identifier == _WAKEUP and not flags & c.CQE_MORE for identifier, _, flags in entries):
+                return
+
+    def _close_descriptors(self) -> None:
+        self._ring.close()
+        self._close_wakeup()
+
+    def _close_wakeup(self) -> None:
+        self._wake_reader.close()
+        self._wake_writer.close()
+
+    def abandon(self) -> None:
+        self._ring.abandon()
+        self._close_wakeup()
+
+    def statistics(self) -> Mapping[str, int]:
+        return {"system_calls": self._ring.enters, "postponed": len(self._postponed)}
+
+
+class IoUringAbiBackend(IoUringBackend):
+    """The same ring without the compiled helper, by name: for tests, and to compare."""
+
+    native_helper: ClassVar[bool | None] = False

@@ -1,0 +1,69 @@
+"""Receive buffers that the kernel chooses from when data is there (IORING_REGISTER_PBUF_RING, Linux 5.19).
+
+An idle connection holds no buffer: the kernel takes one at the moment at which bytes have arrived, and names it in the
+completion. The bytes are copied out inside `poll()` and the buffer goes straight back, so a buffer is away for one
+batch of completions at most; a receive that finds none (ENOBUFS) is started again after the batch.
+
+The ring's tail lies in the last two bytes of its first entry, so entries are written without their last two bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from proactor_trio.backends.io_uring import constants as c
+from proactor_trio.backends.io_uring.encode import RECEIVE_GROUP
+from proactor_trio.backends.io_uring.mapping import Mapping
+from proactor_trio.backends.io_uring.ring import Ring
+
+BUFFER_BYTES: Final = 64 * 1024
+BUFFER_COUNT: Final = 128
+
+_ENTRY_SHIFT: Final = 4
+_TAIL_OFFSET: Final = 14
+_MASK: Final = BUFFER_COUNT - 1
+
+
+class BufferRing:
+    """The provided buffers of one ring; `views[identifier]` is the memory of one."""
+
+    __slots__ = ("_entries", "_memory", "_packed", "_ring_mapping", "_tail", "_tail_word", "views")
+
+    def __init__(self, ring: Ring) -> None:
+        """Register with `ring`. Raises OSError where the kernel has no buffer rings."""
+        self._ring_mapping = Mapping(BUFFER_COUNT << _ENTRY_SHIFT)
+        registration = bytearray(
+            c.BUFFER_RING_REGISTRATION.pack(self._ring_mapping.address, BUFFER_COUNT, RECEIVE_GROUP, 0, 0, 0, 0)
+        )
+        result = ring.register(c.REGISTER_PBUF_RING, registration, 1)
+        if result < 0:
+            self._ring_mapping.close()
+            raise OSError(-result, "no provided buffer rings")
+        self._memory = Mapping(BUFFER_BYTES * BUFFER_COUNT)
+        self._entries = self._ring_mapping.view
+        self._tail_word = self._entries[_TAIL_OFFSET : _TAIL_OFFSET + 2].cast("H")
+        self._tail = 0
+        memory = self._memory
+        self.views = [memory.view[start : start + BUFFER_BYTES] for start in range(0, memory.length, BUFFER_BYTES)]
+        self._packed = [
+            c.BUFFER.pack(memory.address + identifier * BUFFER_BYTES, BUFFER_BYTES, identifier)
+            for identifier in range(BUFFER_COUNT)
+        ]
+        for identifier in range(BUFFER_COUNT):
+            self.give_back(identifier)
+
+    def give_back(self, identifier: int) -> None:
+        """Offer a buffer to the kernel again; its bytes have been copied out."""
+        tail = self._tail
+        start = (tail & _MASK) << _ENTRY_SHIFT
+        self._entries[start : start + _TAIL_OFFSET] = self._packed[identifier]
+        self._tail = tail = tail + 1
+        self._tail_word[0] = tail & 0xFFFF
+
+    def close(self) -> None:
+        """Free the memory. The ring is closed."""
+        self._tail_word.release()
+        for view in self.views:
+            view.release()
+        self._ring_mapping.close()
+        self._memory.close()

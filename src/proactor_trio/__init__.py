@@ -1,0 +1,27 @@
+"""Structured concurrency on a completion-based proactor: Trio's nurseries and cancel scopes over io_uring and posix."""
+
+from proactor_trio import abc, lowlevel, proactor, testing, to_thread
+from proactor_trio._kernel.cancel import Cancelled, CancelScope, current_effective_deadline
+from proactor_trio._kernel.errors import (
+    BrokenResourceError,
+    BusyResourceError,
+    RunFinishedError,
+    TrioInternalError,
+    WouldBlock,
+)
+from proactor_trio._kernel.nursery import TASK_STATUS_IGNORED, Nursery, TaskStatus, open_nursery
+from proactor_trio._kernel.run import current_time, run
+from proactor_trio.proactor.errors import ClosedResourceError
+from proactor_trio.sync import CapacityLimiter, CapacityLimiterStatistics, Event, EventStatistics
+from proactor_trio.timeouts import (
+    TooSlowError,
+    fail_after,
+    fail_at,
+    move_on_after,
+    move_on_at,
+    sleep,
+    sleep_forever,
+    sleep_until,
+)
+
+__version__ = "0.1.0"

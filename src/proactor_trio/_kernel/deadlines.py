@@ -1,0 +1,85 @@
+"""The deadlines of a run's cancel scopes: one heap, with entries that die in place.
+
+A scope that leaves before its deadline leaves a dead entry. Most leave in the reverse order of their entering, with the
+latest deadline at the heap's end, where it can simply be cut off; otherwise the heap is made anew when the dead are
+more than twice the living (and a thousand), so that a program that enters and leaves scopes for ever stays small.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from proactor_trio._kernel.cancel import CancelScope
+
+_MANY_DEAD: Final = 1000
+_DEAD_PER_LIVING: Final = 2
+
+
+class Entry:
+    """A scope's place in the heap; `scope` is None when it is dead."""
+
+    __slots__ = ("deadline", "scope")
+
+    def __init__(self, deadline: float, scope: CancelScope) -> None:
+        self.deadline = deadline
+        self.scope: CancelScope | None = scope
+
+
+class Deadlines:
+    """The heap. `heap` is read by the run loop to see in one step whether there is any deadline."""
+
+    __slots__ = ("_dead", "_sequence", "heap")
+
+    def __init__(self) -> None:
+        self.heap: list[tuple[float, int, Entry]] = []
+        self._sequence = 0
+        self._dead = 0
+
+    def add(self, deadline: float, scope: CancelScope) -> Entry:
+        """Register a finite deadline."""
+        entry = Entry(deadline, scope)
+        self._sequence += 1
+        heapq.heappush(self.heap, (deadline, self._sequence, entry))
+        return entry
+
+    def discard(self, entry: Entry) -> None:
+        """The scope needs this entry no longer."""
+        heap = self.heap
+        if heap and heap[-1][2] is entry:
+            heap.pop()
+            return
+        if entry.scope is None:
+            return
+        entry.scope = None
+        self._dead += 1
+        if self._dead > _MANY_DEAD and self._dead > _DEAD_PER_LIVING * (len(heap) - self._dead):
+            self._rebuild()
+
+    def _rebuild(self) -> None:
+        self.heap[:] = [item for item in self.heap if item[2].scope is not None]
+        heapq.heapify(self.heap)
+        self._dead = 0
+
+    def next_deadline(self) -> float:
+        """The earliest living deadline, infinite if there is none."""
+        heap = self.heap
+        while heap and heap[0][2].scope is None:
+            heapq.heappop(heap)
+            self._dead -= 1
+        return heap[0][0] if heap else math.inf
+
+    def take_expired(self, now: float) -> list[CancelScope]:
+        """Remove and return the scopes whose deadline has come, earliest first."""
+        expired: list[CancelScope] = []
+        heap = self.heap
+        while heap and heap[0][0] <= now:
+            entry = heapq.heappop(heap)[2]
+            if entry.scope is None:
+                self._dead -= 1
+            else:
+                expired.append(entry.scope)
+                entry.scope = None
+        return expired

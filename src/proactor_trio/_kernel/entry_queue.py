@@ -1,0 +1,78 @@
+"""The door into a run for other threads and signal handlers: TrioToken.run_sync_soon().
+
+No lock: a signal handler may interrupt a call of the same thread at any place. A deque's append and popleft are atomic,
+and whoever appends wakes the proactor afterwards, so that either the run sees the new entry or is woken once more.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from proactor_trio._kernel.context import current_run
+from proactor_trio._kernel.errors import RunFinishedError
+
+if TYPE_CHECKING:
+    from proactor_trio._kernel.run import Run
+
+Entry = tuple[Callable[..., object], tuple[Any, ...]]
+
+_FINISHED: Final = "this run has finished"
+
+
+class EntryQueue:
+    """The calls that wait to be made in the run's thread."""
+
+    __slots__ = ("_idempotent", "_run", "closed", "waiting")
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self.waiting: deque[Entry] = deque()
+        self._idempotent: dict[Entry, None] = {}
+        self.closed = False
+
+    def __len__(self) -> int:
+        return len(self.waiting) + len(self._idempotent)
+
+    def add(self, entry: Entry, idempotent: bool) -> None:
+        """Any thread, any signal handler."""
+        if self.closed:
+            raise RunFinishedError(_FINISHED)
+        if idempotent:
+            self._idempotent[entry] = None
+        else:
+            self.waiting.append(entry)
+        self._run.proactor.wake()
+
+    def run_all(self) -> None:
+        """Make the calls that wait now, in order. What one raises leaves the others waiting."""
+        for _ in range(len(self.waiting)):
+            function, arguments = self.waiting.popleft()
+            function(*arguments)
+        while self._idempotent:
+            function, arguments = next(iter(self._idempotent))
+            del self._idempotent[function, arguments]
+            function(*arguments)
+
+
+class TrioToken:
+    """A handle of a run that is safe to use from other threads and from signal handlers."""
+
+    __slots__ = ("__weakref__", "_queue")
+
+    def __init__(self, queue: EntryQueue) -> None:
+        self._queue = queue
+
+    def run_sync_soon(self, sync_fn: Callable[..., object], *args: Any, idempotent: bool = False) -> None:
+        """Call `sync_fn(*args)` in the run's thread soon, between two task steps. Any thread, signal-safe, in order.
+
+        idempotent: calls with the same function and arguments that wait at the same time are made once; they must be
+            hashable. What the call raises ends the run with TrioInternalError. Raises RunFinishedError afterwards.
+        """
+        self._queue.add((sync_fn, args), idempotent)
+
+
+def current_trio_token() -> TrioToken:
+    """The token of the run that calls."""
+    return current_run().token

@@ -1,0 +1,105 @@
+"""Instruments: objects that are told what the run loop does.
+
+An instrument costs nothing where it does not listen: only methods that a class overrides are called, and the run loop
+asks one attribute per hook. One that raises is removed, and the error is logged; the run goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from proactor_trio._kernel.context import current_run
+
+if TYPE_CHECKING:
+    from proactor_trio._kernel.task import Task
+
+_LOGGER: Final = logging.getLogger("proactor_trio.abc.Instrument")
+
+
+class Instrument:
+    """Base class: override what you want to hear. All methods are called in the run's thread, between task steps."""
+
+    __slots__ = ()
+
+    def before_run(self) -> None:
+        """The run begins."""
+
+    def after_run(self) -> None:
+        """The run is about to return."""
+
+    def task_spawned(self, task: Task) -> None:
+        """A task was made."""
+
+    def task_scheduled(self, task: Task) -> None:
+        """A task became runnable."""
+
+    def before_task_step(self, task: Task) -> None:
+        """A task is about to run."""
+
+    def after_task_step(self, task: Task) -> None:
+        """A task has given way."""
+
+    def task_exited(self, task: Task) -> None:
+        """A task has ended."""
+
+    def before_io_wait(self, timeout: float) -> None:
+        """The run is about to wait, at most `timeout` seconds (possibly 0)."""
+
+    def after_io_wait(self, timeout: float) -> None:
+        """The wait is over."""
+
+
+HOOKS: Final = tuple(name for name in vars(Instrument) if not name.startswith("_"))
+
+
+class Instruments:
+    """The instruments of one run, by hook. `steps` is true when any of the per-step hooks is listened to."""
+
+    __slots__ = ("_all", "_by_hook", "any")
+
+    def __init__(self, instruments: Sequence[Instrument]) -> None:
+        self._all: dict[Instrument, None] = {}
+        self._by_hook: dict[str, list[Instrument]] = {name: [] for name in HOOKS}
+        self.any = False
+        for instrument in instruments:
+            self.add(instrument)
+
+    def add(self, instrument: Instrument) -> None:
+        if instrument in self._all:
+            return
+        for name in HOOKS:
+            method = getattr(instrument, name, None)
+            if method is not None and getattr(type(instrument), name, None) is not getattr(Instrument, name):
+                self._by_hook[name].append(instrument)
+        self._all[instrument] = None
+        self.any = True
+
+    def remove(self, instrument: Instrument) -> None:
+        del self._all[instrument]
+        for listeners in self._by_hook.values():
+            if instrument in listeners:
+                listeners.remove(instrument)
+        self.any = bool(self._all)
+
+    def call(self, hook: str, *arguments: Any) -> None:
+        """Tell all who listen to `hook`, in the order in which they were added."""
+        for instrument in list(self._by_hook[hook]):
+            try:
+                getattr(instrument, hook)(*arguments)
+            except BaseException:
+                self.remove(instrument)
+                _LOGGER.exception(
+                    "Exception raised when calling %r on instrument %r. Instrument has been disabled.", hook, instrument
+                )
+
+
+def add_instrument(instrument: Instrument) -> None:
+    """Add an instrument to the current run; no effect if it is there already."""
+    current_run().instruments.add(instrument)
+
+
+def remove_instrument(instrument: Instrument) -> None:
+    """Remove an instrument from the current run. Raises KeyError if it is not there."""
+    current_run().instruments.remove(instrument)

@@ -1,0 +1,83 @@
+"""perform(): where a task waits for an operation; the seam between the scheduler and the proactor.
+
+submit → park → completion → go on. Nothing else in the library parks a task on the proactor.
+
+Cancellation: if the task is to be cancelled already, nothing is submitted. Otherwise the operation is asked to end and
+the task stays parked until the final completion, which decides. A result that came first is returned, so cancelled
+means that there was no effect; and no memory is let go while the kernel can still write to it.
+
+| final completion                          | the awaiting task gets                                       |
+|-------------------------------------------|--------------------------------------------------------------|
+| a result                                  | the result, also when its scope was cancelled meanwhile       |
+| CANCELLED, and its scope is cancelled     | Cancelled (or the KeyboardInterrupt that waited)              |
+| CANCELLED because the resource was closed | ClosedResourceError                                          |
+| CANCELLED by anyone or anything else      | OperationCancelled with the cause                            |
+| an error of the system                    | that OSError                                                 |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+from proactor_trio._kernel.context import CONTEXT
+from proactor_trio._kernel.errors import BusyResourceError
+from proactor_trio._kernel.interrupts import enable_ki_protection
+from proactor_trio._kernel.task import CHECKPOINT, PARKED, Message, Task
+from proactor_trio.backends.contract import OperationFlags
+from proactor_trio.proactor.errors import CancelCause, ClosedResourceError, OperationCancelled
+from proactor_trio.proactor.operation import Operation, OperationState, set_performer
+
+
+@enable_ki_protection
+def perform(operation: Operation) -> Generator[Message, None, Any]:
+    """Submit an operation, or join one that was submitted already, and wait for its result in the calling task."""
+    task = CONTEXT.task
+    if task is None:
+        raise RuntimeError("an operation can be awaited only in a task of proactor_trio.run()")
+    if operation.flags or operation.unclaimed:
+        yield from _join(task, operation)
+    else:
+        if task.cancel_pending:
+            raise task.pending_exception()
+        task.run.proactor.submit_one(operation)
+        operation._resume = task.operation_completed
+        task.waiting = operation
+        yield PARKED
+    if operation.error is None:
+        return operation.result
+    raise _exception_for(task, operation.error)
+
+
+def _join(task: Task, operation: Operation) -> Generator[Message, None, None]:
+    """Wait for an operation that `Proactor.submit()` was given, or submit one that has flags."""
+    if operation.flags & OperationFlags.MULTISHOT:
+        raise ValueError(f"{type(operation).__name__} is MULTISHOT: it has many results and needs a completion_fn")
+    if task.cancel_pending and not operation.unclaimed:
+        raise task.pending_exception()
+    if not operation.unclaimed:
+        task.run.proactor.submit(operation)
+    if operation._resume is not None:
+        raise BusyResourceError(f"another task waits for {operation!r} already")
+    operation.unclaimed = False
+    if operation.state is OperationState.DONE:
+        yield CHECKPOINT
+        return
+    operation._resume = task.operation_completed
+    task.waiting = operation
+    if task.cancel_pending:
+        task.deliver_cancellation()
+    yield PARKED
+
+
+def _exception_for(task: Task, error: BaseException) -> BaseException:
+    if not isinstance(error, OperationCancelled):
+        return error
+    if task.cancel_pending:
+        return task.pending_exception()
+    if error.cause is CancelCause.RESOURCE_CLOSED:
+        return ClosedResourceError("another task closed this while it was in use")
+    return error
+
+
+set_performer(perform)

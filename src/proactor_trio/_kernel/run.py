@@ -1,0 +1,499 @@
+"""The run: one scheduler on one thread, driven in slices.
+
+One slice is `collect(wait_limit())` and `tick()`; `run()` is the smallest driver of it, others may come from another
+loop. In a tick, in this order:
+
+1. Completions were collected: submissions of the last tick went to the kernel and completions came back in one call.
+2. Deadlines that have passed cancel their scopes; calls of other threads are made.
+3. If nothing happened and nothing can run, whoever waits for that is told (wait_all_tasks_blocked, then a test clock).
+4. The tasks that are runnable now run one step each. What they make runnable waits for the next tick.
+
+The order within a batch is reversed at random, so that nobody comes to rely on it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from contextvars import Context, copy_context
+from typing import Any, Final, TypeVar
+
+import sniffio
+from outcome import Error, Outcome, Value
+
+from proactor_trio._kernel.async_generators import AsyncGenerators
+from proactor_trio._kernel.cancel import (
+    DEADLINE_REASON,
+    MISNESTED_ADVICE,
+    CancelReason,
+    CancelScope,
+)
+from proactor_trio._kernel.clock import LONGEST_SLEEP, Clock, SystemClock
+from proactor_trio._kernel.context import CONTEXT, current_run, current_task
+from proactor_trio._kernel.deadlines import Deadlines
+from proactor_trio._kernel.entry_queue import EntryQueue, TrioToken
+from proactor_trio._kernel.errors import RunFinishedError, TrioInternalError
+from proactor_trio._kernel.instruments import Instrument, Instruments
+from proactor_trio._kernel.interrupts import InterruptHandler
+from proactor_trio._kernel.nursery import Nursery, open_nursery
+from proactor_trio._kernel.parking_lot import break_lots_of
+from proactor_trio._kernel.run_vars import RunVar
+from proactor_trio._kernel.spawning import coroutine_of, foreign_yield_error
+from proactor_trio._kernel.task import CHECKPOINT, PARKED, Abort, RaiseCancelT, Task
+from proactor_trio._kernel.traps import wait_task_rescheduled
+from proactor_trio.proactor.options import ProactorOptions
+from proactor_trio.proactor.proactor import Proactor
+
+T = TypeVar("T")
+
+SNIFFIO_NAME: Final = "proactor_trio"
+_inf: Final = math.inf
+#: How often a loop that does not wait lets other threads of its run have the interpreter.
+_LET_GO_SECONDS: Final = 0.001
+_random: Final = random.Random()
+
+
+class Run:
+    """The state of one run. Everything is for its own thread, but `token` and `deliver_interrupt()`."""
+
+    def __init__(
+        self,
+        proactor: Proactor,
+        clock: Clock,
+        instruments: Sequence[Instrument],
+        only_interrupt_at_checkpoints: bool,
+        strict_exception_groups: bool,
+    ) -> None:
+        self.proactor = proactor
+        self.clock = clock
+        self.current_time = clock.current_time
+        self.instruments = Instruments(instruments)
+        self.strict_exception_groups = strict_exception_groups
+        self.runq: list[Task] = []
+        self.deadlines = Deadlines()
+        self.entry_queue = EntryQueue(self)
+        self.token = TrioToken(self.entry_queue)
+        self.run_vars: dict[RunVar[Any], object] = {}
+        self.system_context: Context = copy_context()
+        self.task_count = 0
+        self.root_task: Task | None = None
+        self.main_task: Task | None = None
+        self.system_nursery: Nursery | None = None
+        self.main_outcome: Outcome[Any] | None = None
+        self.root_outcome: Outcome[Any] | None = None
+        self.interrupt_pending = False
+        self.active_threads = 0
+        self.autojump_threshold = _inf
+        self.autojump: Callable[[], None] | None = None
+        self._waiting_for_idle: list[tuple[float, Task]] = []
+        self._idle_reason: float | None = None
+        self._async_generators = AsyncGenerators(self)
+        self._interrupt_handler = InterruptHandler(self, only_interrupt_at_checkpoints)
+        self._previous_wakeup_descriptor: int | None = None
+        self._sniffio_name: str | None = None
+        self._last_let_go = 0.0
+        self.thread_identifier = threading.get_ident()
+
+    # The slices --------------------------------------------------------------------------------------------------
+
+    def start(self, async_fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        """Take this thread over and make the first tasks runnable."""
+        self._sniffio_name, sniffio.thread_local.name = sniffio.thread_local.name, SNIFFIO_NAME
+        CONTEXT.run = self
+        self._async_generators.install_hooks()
+        self._interrupt_handler.install()
+        self._install_wakeup_descriptor()
+        self.proactor.bind_affinity()
+        if self.instruments.any:
+            self.instruments.call("before_run")
+        self.clock.start_clock()
+        coroutine = self._root(async_fn, args)
+        scope = CancelScope()
+        self.root_task = self._make_task(
+            coroutine, self._root, "<init>", None, scope, self.system_context, ki_protected=True
+        )
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last task has ended."""
+        return self.root_outcome is not None
+
+    def wait_limit(self) -> float | None:
+        """How long the next collect() may wait, in seconds; None: until something happens."""
+        if self.runq or self.entry_queue:
+            return 0
+        self._idle_reason = None
+        limit = _inf
+        if self.deadlines.heap:
+            deadline = self.deadlines.next_deadline()
+            if deadline != _inf:
+                limit = max(0.0, self.clock.deadline_to_sleep_time(deadline))
+        if self._waiting_for_idle:
+            cushion = min(cushion for cushion, _ in self._waiting_for_idle)
+            if cushion < limit:
+                self._idle_reason = limit = cushion
+        elif self.autojump_threshold < limit:
+            self._idle_reason = limit = self.autojump_threshold
+        return None if limit == _inf else min(limit, LONGEST_SLEEP)
+
+    def collect(self, limit: float | None) -> None:
+        """Hand submissions over, wait at most `limit` seconds, take completions."""
+        if self.instruments.any:
+            self.instruments.call("before_io_wait", LONGEST_SLEEP if limit is None else limit)
+        self.proactor.poll(limit)
+        if self.instruments.any:
+            self.instruments.call("after_io_wait", LONGEST_SLEEP if limit is None else limit)
+        if self.active_threads and limit == 0:
+            self._let_other_threads_run()
+
+    def tick(self) -> None:
+        """Everything between two collects; see the top of this file."""
+        if self.deadlines.heap:
+            self._expire_deadlines()
+        if self.entry_queue:
+            self._make_entered_calls()
+        if not self.runq and self._idle_reason is not None:
+            self._tell_idle()
+        batch = self.runq
+        self.runq = []
+        if len(batch) > 1 and _random.random() < 0.5:
+            batch.reverse()
+        context = CONTEXT
+        instruments = self.instruments
+        for task in batch:
+            context.task = task
+            task.waiting = None
+            error = task.next_exception
+            if instruments.any:
+                instruments.call("before_task_step", task)
+            try:
+                if error is None:
+                    message = task.context.run(task.send, None)
+                else:
+                    task.next_exception = None
+                    message = task.context.run(task.coro.throw, error)
+            except StopIteration as stop:
+                context.task = None
+                self._task_ended(task, None, stop.value)
+                continue
+            except BaseException as raised:
+                context.task = None
+                traceback = raised.__traceback__
+                assert traceback is not None
+                self._task_ended(task, raised.with_traceback(traceback.tb_next), None)
+                del raised, traceback
+                continue
+            finally:
+                del error
+            context.task = None
+            if message is CHECKPOINT:
+                if task.cancel_pending:
+                    task.next_exception = task.pending_exception()
+                else:
+                    task.waiting = CHECKPOINT
+                self.make_runnable(task)
+            elif message is not PARKED:
+                task.next_exception = foreign_yield_error(message)
+                self.make_runnable(task)
+            if instruments.any:
+                instruments.call("after_task_step", task)
+
+    def finish(self) -> None:
+        """Give the thread back. The run may have ended or failed."""
+        try:
+            if self.instruments.any:
+                self.instruments.call("after_run")
+            self.entry_queue.closed = True
+            self.proactor.close()
+        finally:
+            self._remove_wakeup_descriptor()
+            self._interrupt_handler.remove()
+            self._async_generators.remove_hooks()
+            sniffio.thread_local.name = self._sniffio_name
+            CONTEXT.run = None
+            CONTEXT.task = None
+
+    def result(self) -> Any:
+        """What the main task returned or raised. The run is finished."""
+        assert self.root_outcome is not None
+        if isinstance(self.root_outcome, Error):
+            raise TrioInternalError("a system task crashed, or the library did") from self.root_outcome.error
+        if self.interrupt_pending:
+            self.interrupt_pending = False
+            raise KeyboardInterrupt
+        assert self.main_outcome is not None
+        return self.main_outcome.unwrap()
+
+    # What happens in a tick --------------------------------------------------------------------------------------
+
+    def _expire_deadlines(self) -> None:
+        for scope in self.deadlines.take_expired(self.current_time()):
+            scope.cancel_because(DEADLINE_REASON)
+            self._idle_reason = None
+
+    def _make_entered_calls(self) -> None:
+        self._idle_reason = None
+        try:
+            self.system_context.run(self.entry_queue.run_all)
+        except BaseException as error:
+            self._crash(error)
+
+    def _crash(self, error: BaseException) -> None:
+        if self.system_nursery is None or self.system_nursery.closed:
+            raise error
+        assert self.root_task is not None
+        self.system_nursery.child_failed(self.root_task, error)
+
+    def _tell_idle(self) -> None:
+        threshold = self._idle_reason
+        if self._waiting_for_idle:
+            told = [item for item in self._waiting_for_idle if item[0] == threshold]
+            for item in told:
+                self._waiting_for_idle.remove(item)
+                self.reschedule(item[1])
+        elif self.autojump is not None:
+            self.autojump()
+            self._expire_deadlines()
+
+    def _let_other_threads_run(self) -> None:
+        now = time.monotonic()
+        if now - self._last_let_go > _LET_GO_SECONDS:
+            self._last_let_go = now
+            time.sleep(0)
+
+    async def wait_all_tasks_blocked(self, cushion: float) -> None:
+        """Park the calling task until all others are blocked and nothing happened for `cushion` seconds."""
+        item = (cushion, current_task())
+        self._waiting_for_idle.append(item)
+
+        def abort(_: RaiseCancelT) -> Abort:
+            self._waiting_for_idle.remove(item)
+            return Abort.SUCCEEDED
+
+        await wait_task_rescheduled(abort)
+
+    # Tasks -------------------------------------------------------------------------------------------------------
+
+    def make_runnable(self, task: Task) -> None:
+        """Put a task that is not waiting for anything any more into the next batch."""
+        self.runq.append(task)
+        if self.instruments.any:
+            self.instruments.call("task_scheduled", task)
+
+    def reschedule(self, task: Task, outcome: Outcome[Any] | None = None) -> None:
+        """Let a task go on that is parked in wait_task_rescheduled()."""
+        assert task.outcome is None, "a task was rescheduled twice"
+        task.waiting = None
+        task.outcome = outcome
+        self.make_runnable(task)
+
+    def spawn(
+        self,
+        async_fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        nursery: Nursery,
+        name: object,
+        context: Context | None = None,
+        *,
+        ki_protected: bool = False,
+    ) -> Task:
+        """Make a task in a nursery."""
+        coroutine = coroutine_of(async_fn, args)
+        task = self._make_task(
+            coroutine,
+            async_fn,
+            name,
+            nursery,
+            nursery.cancel_scope,
+            copy_context() if context is None else context,
+            ki_protected=ki_protected,
+        )
+        nursery.children.add(task)
+        return task
+
+    def _make_task(
+        self,
+        coroutine: Any,
+        async_fn: Callable[..., Any],
+        name: object,
+        nursery: Nursery | None,
+        scope: CancelScope,
+        context: Context,
+        *,
+        ki_protected: bool,
+    ) -> Task:
+        task = Task(self, coroutine, async_fn, name, nursery, scope, context, ki_protected)
+        self.task_count += 1
+        if self.instruments.any:
+            self.instruments.call("task_spawned", task)
+        self.make_runnable(task)
+        return task
+
+    def spawn_system_task(
+        self, async_fn: Callable[..., Any], *args: Any, name: object = None, context: Context | None = None
+    ) -> Task:
+        """A task that is cancelled when the main task has ended, and whose failure ends the run."""
+        if self.system_nursery is None or self.system_nursery.closed:
+            raise RunFinishedError("the run is over: Nursery is closed to new arrivals")
+        return self.spawn(
+            async_fn,
+            args,
+            self.system_nursery,
+            name,
+            self.system_context.copy() if context is None else context,
+            ki_protected=True,
+        )
+
+    def _task_ended(self, task: Task, error: BaseException | None, value: Any) -> None:
+        if task.scope is not task.base_scope:
+            error = self._ended_inside_scopes(task, error)
+        self.task_count -= 1
+        break_lots_of(task)
+        if self.instruments.any:
+            self.instruments.call("after_task_step", task)
+            self.instruments.call("task_exited", task)
+        if task is self.root_task:
+            self.root_outcome = Value(None) if error is None else Error(error)
+            return
+        if task is self.main_task:
+            self.main_outcome = Value(value) if error is None else Error(error)
+            error = None
+            assert self.system_nursery is not None
+            self.system_nursery.cancel_scope.cancel_because(
+                CancelReason("shutdown", repr(task), "main task completed")
+            )
+        nursery = task.parent_nursery
+        assert nursery is not None
+        nursery.child_finished(task, error)
+
+    def _ended_inside_scopes(self, task: Task, error: BaseException | None) -> BaseException:
+        complaint = RuntimeError(MISNESTED_ADVICE)
+        complaint.__context__ = error
+        task.scope = task.base_scope
+        return complaint
+
+    async def _root(self, async_fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        async with open_nursery(strict_exception_groups=True) as self.system_nursery:
+            try:
+                self.main_task = self.spawn(async_fn, args, self.system_nursery, None, self.system_context.copy())
+            except BaseException as error:
+                self.main_outcome = Error(error)
+        await self._async_generators.close_remaining()
+        self.entry_queue.closed = True
+        self.entry_queue.run_all()
+
+    # Signals -----------------------------------------------------------------------------------------------------
+
+    def deliver_interrupt(self) -> None:
+        """From the SIGINT handler: raise KeyboardInterrupt in the main task at its next checkpoint."""
+        self.interrupt_pending = True
+        main_task = self.main_task
+        if main_task is not None and self.main_outcome is None:
+            main_task.cancel_pending = True
+        try:
+            self.token.run_sync_soon(self._interrupt_main_task, idempotent=True)
+        except RunFinishedError:
+            return  # result() raises it
+
+    def _interrupt_main_task(self) -> None:
+        main_task = self.main_task
+        if self.interrupt_pending and main_task is not None and self.main_outcome is None:
+            main_task.update_cancel_pending()
+            main_task.deliver_cancellation()
+
+    def _install_wakeup_descriptor(self) -> None:
+        """So that a signal that arrives just before the wait ends it."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        descriptor = self.proactor.wakeup_descriptor()
+        self._previous_wakeup_descriptor = signal.set_wakeup_fd(descriptor, warn_on_full_buffer=False)
+        if self._previous_wakeup_descriptor != -1:
+            warnings.warn(
+                "signal.set_wakeup_fd() was in use already; it does not work while this run lasts",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+
+    def _remove_wakeup_descriptor(self) -> None:
+        if self._previous_wakeup_descriptor is not None:
+            signal.set_wakeup_fd(self._previous_wakeup_descriptor)
+            self._previous_wakeup_descriptor = None
+
+
+def run(
+    async_fn: Callable[..., Any],
+    *args: Any,
+    clock: Clock | None = None,
+    instruments: Sequence[Instrument] = (),
+    restrict_keyboard_interrupt_to_checkpoints: bool = False,
+    strict_exception_groups: bool = True,
+    backend: str | None = None,
+    proactor_options: ProactorOptions | None = None,
+) -> Any:
+    """Run an async function on this thread and return what it returns.
+
+    clock: what time it is; by default the system's monotonic clock.
+    instruments: objects that are told what the run does.
+    restrict_keyboard_interrupt_to_checkpoints: never raise KeyboardInterrupt between two checkpoints.
+    strict_exception_groups: what nurseries do by default; see open_nursery().
+    backend: "auto", "io_uring", "epoll", "poll", or an external one's name; wins over PROACTOR_TRIO_BACKEND.
+    proactor_options: see ProactorOptions.
+
+    Raises RuntimeError inside of another run on the same thread, BackendUnavailable if no (or not the named) backend
+    works, TrioInternalError when a system task crashed.
+    """
+    if CONTEXT.run is not None:
+        raise RuntimeError("Attempted to call run() from inside a run()")
+    proactor = Proactor(backend, proactor_options)
+    this_run = Run(
+        proactor,
+        SystemClock() if clock is None else clock,
+        instruments,
+        restrict_keyboard_interrupt_to_checkpoints,
+        strict_exception_groups,
+    )
+    try:
+        _drive(this_run, async_fn, args)
+        return this_run.result()
+    finally:
+        # A run that failed is kept alive by nobody: its tasks' frames are full of references to it.
+        this_run.main_outcome = this_run.root_outcome = None
+        del this_run
+
+
+def _drive(this_run: Run, async_fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    try:
+        this_run.start(async_fn, args)
+        while not this_run.finished:
+            this_run.collect(this_run.wait_limit())
+            this_run.tick()
+    except TrioInternalError:
+        raise
+    except BaseException as error:
+        raise TrioInternalError("the run loop failed: a bug, or something outside broke its rules") from error
+    finally:
+        this_run.finish()
+
+
+def current_time() -> float:
+    """The time of the run's clock, in seconds. With the default clock that is `time.monotonic()`."""
+    return current_run().current_time()
+
+
+def _forget_inherited_run() -> None:
+    """In a forked child: the run of the parent is not ours; a new one may be started."""
+    if CONTEXT.run is not None:
+        CONTEXT.run._previous_wakeup_descriptor = None
+        if threading.current_thread() is threading.main_thread():
+            signal.set_wakeup_fd(-1)
+    CONTEXT.run = None
+    CONTEXT.task = None
+
+
+os.register_at_fork(after_in_child=_forget_inherited_run)

@@ -1,0 +1,61 @@
+"""From what a user hands to start_soon() or run() to a coroutine, with advice for the usual mistakes."""
+
+from __future__ import annotations
+
+import asyncio
+import collections.abc
+import inspect
+from collections.abc import Callable, Coroutine
+from types import CoroutineType
+from typing import Any, NoReturn
+
+
+def coroutine_of(async_fn: Callable[..., Any], args: tuple[Any, ...]) -> Coroutine[Any, Any, Any]:
+    """Call `async_fn(*args)` and return the coroutine. Raises TypeError with advice where that is no coroutine."""
+    try:
+        coroutine = async_fn(*args)
+    except TypeError:
+        _refuse_argument(async_fn)
+        raise
+    if type(coroutine) is CoroutineType or isinstance(coroutine, collections.abc.Coroutine):
+        return coroutine
+    _refuse_result(async_fn, coroutine)
+
+
+def _is_foreign_awaitable(value: object) -> bool:
+    return asyncio.isfuture(value) or hasattr(type(value), "_asyncio_future_blocking")
+
+
+def _refuse_argument(async_fn: object) -> None:
+    """Raise if the first argument cannot be a function."""
+    if isinstance(async_fn, collections.abc.Coroutine):
+        name = getattr(async_fn, "__name__", "function")
+        async_fn.close()
+        raise TypeError(
+            f"expected an async function, but got a coroutine object {async_fn!r}: the function was called already. "
+            f"Leave the call to us: write `start_soon({name}, ...)` or `run({name}, ...)` instead of "
+            f"`start_soon({name}(...))` or `run({name}(...))`"
+        ) from None
+    if _is_foreign_awaitable(async_fn):
+        raise TypeError(f"expected an async function, but got {async_fn!r}: {_FOREIGN_ADVICE}") from None
+
+
+def _refuse_result(async_fn: Callable[..., Any], value: object) -> NoReturn:
+    name = getattr(async_fn, "__qualname__", repr(async_fn))
+    if _is_foreign_awaitable(value):
+        raise TypeError(f"expected an async function, but {name} returned {value!r}: {_FOREIGN_ADVICE}")
+    if inspect.isasyncgen(value):
+        raise TypeError(
+            f"expected an async function, but got an async generator {value!r}: iterate over it in an async function"
+        )
+    raise TypeError(f"expected an async function, but {name} appears to be synchronous: it returned {value!r}")
+
+
+def foreign_yield_error(value: object) -> TypeError:
+    """What a task gets that awaited something which is not ours."""
+    return TypeError(f"this task awaited something that yielded an unknown message {value!r}: {_FOREIGN_ADVICE}")
+
+
+_FOREIGN_ADVICE = (
+    "it seems to belong to a library for another framework, such as asyncio, which does not work here without a bridge"
+)

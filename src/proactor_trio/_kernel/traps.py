@@ -1,0 +1,79 @@
+"""How a task gives way: checkpoints, and parking until somebody reschedules it.
+
+A trap is an awaitable that hands one message to the run loop. The loop interprets nothing else: what is to happen
+while the task is parked was arranged before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from proactor_trio._kernel.context import CONTEXT
+from proactor_trio._kernel.interrupts import enable_ki_protection
+from proactor_trio._kernel.task import CHECKPOINT, PARKED, AbortFunction, Message, Task
+
+
+class _Trap:
+    """An awaitable that hands one message over. One object serves all tasks: a tuple's iterator keeps the state."""
+
+    __slots__ = ("_messages",)
+
+    def __init__(self, message: Message) -> None:
+        self._messages = (message,)
+
+    def __await__(self) -> Iterator[Any]:
+        return iter(self._messages)
+
+
+PARK: Final = _Trap(PARKED)
+YIELD: Final = _Trap(CHECKPOINT)
+
+
+async def checkpoint() -> None:
+    """Give other tasks a turn; raise Cancelled if the calling task is to be cancelled."""
+    await YIELD
+
+
+@enable_ki_protection
+async def checkpoint_if_cancelled() -> None:
+    """A checkpoint only if the calling task is to be cancelled; otherwise do nothing and do not give way."""
+    task = _running_task()
+    if task.cancel_pending:
+        await YIELD
+
+
+@enable_ki_protection
+async def cancel_shielded_checkpoint() -> None:
+    """Give other tasks a turn, but do not look at cancellation."""
+    task = _running_task()
+    task.run.make_runnable(task)
+    await PARK
+
+
+@enable_ki_protection
+async def wait_task_rescheduled(abort_func: AbortFunction) -> Any:
+    """Park the calling task until reschedule() is called for it; return or raise what that was given.
+
+    abort_func: called as `abort_func(raise_cancel)` when the task is to be cancelled, also at once if it is already,
+        and once at most. It returns Abort.SUCCEEDED if nobody will reschedule the task any more: Cancelled is then
+        raised here. Or Abort.FAILED: the task stays parked, and reschedule() must still come; the exception to raise
+        can then be had by calling `raise_cancel`.
+    """
+    task = _running_task()
+    task.waiting = abort_func
+    if task.cancel_pending:
+        task.deliver_cancellation()
+    await PARK
+    outcome = task.outcome
+    if outcome is None:
+        return None
+    task.outcome = None
+    return outcome.unwrap()
+
+
+def _running_task() -> Task:
+    task = CONTEXT.task
+    if task is None:
+        raise RuntimeError("must be called from async context")
+    return task

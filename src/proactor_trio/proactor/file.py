@@ -1,0 +1,54 @@
+"""File: a descriptor whose reads and writes are operations at positions.
+
+A File is closed once, by the operation FileClose or by `close()` while nothing is pending on it. Dropping one that is
+open closes it with a ResourceWarning.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import Any
+
+from proactor_trio.proactor.errors import ClosedResourceError
+
+
+class File:
+    """An open file for operations. Owned by whoever holds it; not thread-safe: its operations are."""
+
+    __slots__ = ("__weakref__", "closed", "descriptor")
+
+    def __init__(self, descriptor: int) -> None:
+        """Take over an open descriptor."""
+        if not isinstance(descriptor, int) or descriptor < 0:
+            raise ValueError(f"descriptor must be an open descriptor, not {descriptor!r}")
+        self.descriptor = descriptor
+        self.closed = False
+
+    def fileno(self) -> int:
+        """The descriptor, -1 once it is closed."""
+        return self.descriptor
+
+    def close(self) -> None:
+        """Close at once. Only while nothing is pending on it."""
+        if not self.closed:
+            os.close(self._detach())
+
+    def _detach(self) -> int:
+        """Mark it closed and give up the descriptor, which the caller closes."""
+        descriptor = self.descriptor
+        self.closed = True
+        self.descriptor = -1
+        return descriptor
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ClosedResourceError("this file was closed")
+
+    def __del__(self, _warn: Any = warnings.warn, _close: Any = os.close) -> None:
+        if not getattr(self, "closed", True):
+            _warn(f"unclosed {self!r}", ResourceWarning, source=self)
+            _close(self._detach())
+
+    def __repr__(self) -> str:
+        return f"<File {'closed' if self.closed else self.descriptor}>"

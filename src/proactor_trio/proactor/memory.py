@@ -1,0 +1,32 @@
+"""The memory of an operation in flight, as a view that pins it.
+
+A view holds its object's memory in place: a bytearray in flight cannot be resized (BufferError), and nothing is freed
+under the kernel, whoever drops the object. The view is let go with the final completion.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def readable_view(buffer: Any, argument: str) -> memoryview:
+    """A byte view of what is to be sent or written. Raises TypeError naming the argument."""
+    return _byte_view(buffer, argument)
+
+
+def writable_view(buffer: Any, argument: str) -> memoryview:
+    """A byte view of what is to be filled. Raises TypeError naming the argument, also for read-only memory."""
+    view = _byte_view(buffer, argument)
+    if view.readonly:
+        raise TypeError(f"{argument} must be writable, not a read-only {type(buffer).__name__}")
+    return view
+
+
+def _byte_view(buffer: Any, argument: str) -> memoryview:
+    try:
+        view = memoryview(buffer)
+    except TypeError:
+        raise TypeError(f"{argument} must be a bytes-like object, not {type(buffer).__name__}") from None
+    if not view.c_contiguous:
+        raise TypeError(f"{argument} must be contiguous")
+    return view if view.format == "B" and view.ndim == 1 else view.cast("B")

@@ -1,0 +1,157 @@
+"""An operation: what is asked of the proactor, who owns it when, and how it ends.
+
+The life of an operation is the table `TRANSITIONS`. The caller owns it in NEW and DONE and may change its fields and
+submit it (again); in between it is the proactor's, and all that it names is kept alive until its final completion.
+
+There is one final completion, always from inside `Proactor.poll()`: `result` or `error` is set, then `completion_fn` is
+called, or the task that awaits it goes on. A MULTISHOT operation is delivered with `CompletionFlags.MORE` before that.
+
+`await operation` works in a task. The seam to the tasks is `Operation.__await__`: the scheduler above sets
+`set_performer()` once; this layer knows no task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from enum import Enum
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from proactor_trio.backends.contract import CompletionFlags, OperationFields, OperationFlags
+from proactor_trio.proactor.errors import CancelCause, OperationCancelled, system_error
+
+if TYPE_CHECKING:
+    from proactor_trio.proactor.chain import Chain
+    from proactor_trio.proactor.proactor import Proactor
+
+
+class OperationState(Enum):
+    """Where an operation is in its life; see `TRANSITIONS`."""
+
+    NEW = "new"
+    SUBMITTED = "submitted"
+    CANCELLING = "cancelling"
+    DONE = "done"
+
+
+TRANSITIONS: Final[dict[OperationState, dict[str, OperationState]]] = {
+    OperationState.NEW: {"submit": OperationState.SUBMITTED},
+    OperationState.SUBMITTED: {
+        "completion with MORE": OperationState.SUBMITTED,
+        "cancel": OperationState.CANCELLING,
+        "final completion": OperationState.DONE,
+    },
+    OperationState.CANCELLING: {
+        "completion with MORE": OperationState.CANCELLING,
+        "cancel": OperationState.CANCELLING,
+        "final completion": OperationState.DONE,
+    },
+    OperationState.DONE: {"submit": OperationState.SUBMITTED},
+}
+
+CompletionFunction = Callable[["Operation", CompletionFlags], None]
+Performer = Callable[["Operation"], Generator[Any, None, Any]]
+
+
+def _no_performer(operation: Operation) -> Generator[Any, None, Any]:
+    raise RuntimeError("an operation can be awaited only in a task: import proactor_trio and use proactor_trio.run()")
+    yield
+
+
+_performer: Performer = _no_performer
+
+
+def set_performer(performer: Performer) -> None:
+    """Say how a task waits for an operation; called once by the scheduler when it is imported."""
+    global _performer
+    _performer = performer
+
+
+class Operation(OperationFields):
+    """Base of all operations.
+
+    completion_fn: called as `completion_fn(operation, flags)` inside `poll()`, once without MORE. What it raises is
+        raised by that `poll()`, after everything else was delivered.
+    user_data: anything; never looked at.
+    flags: MULTISHOT and LINKED, where the kind of operation has them.
+
+    After the final completion exactly one of `result` and `error` is not None, unless the result is None by nature.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_cancel_cause",
+        "_chain",
+        "_proactor",
+        "_resume",
+        "completion_fn",
+        "error",
+        "result",
+        "state",
+        "unclaimed",
+        "user_data",
+    )
+
+    #: Whether the kind has a MULTISHOT form.
+    can_be_multishot: ClassVar[bool] = False
+    #: Whether the kind can have a successor in a chain.
+    can_be_linked: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        completion_fn: CompletionFunction | None = None,
+        user_data: object = None,
+        flags: OperationFlags = OperationFlags.NONE,
+    ) -> None:
+        self.identifier = 0
+        self.flags = flags
+        self.descriptor = -1
+        self.deliveries = 0
+        self.after = None
+        self.data = None
+        self.backend_state = None
+        self.completion_fn = completion_fn
+        self.user_data = user_data
+        self.state = OperationState.NEW
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self._chain: Chain | None = None
+        self._cancel_cause = CancelCause.REQUESTED
+        self._proactor: Proactor | None = None
+        self._resume: Callable[[Operation], None] | None = None
+        self.unclaimed = False  # submitted by submit() without a completion_fn: a task may still come for the result
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return _performer(self)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.state.value}>"
+
+    # What kinds of operations override ---------------------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        """Check and fill the backend's fields, just before submission. Raises for what cannot be submitted."""
+
+    def _finish(self, result: int) -> Any:
+        """Turn a raw result (>= 0) into what the caller sees, and let go of memory."""
+        return result
+
+    def _release(self) -> None:
+        """Let go of memory after a failure."""
+
+    def _is_short(self, result: int) -> bool:
+        """Whether a successful result moved less than asked, which breaks a chain."""
+        return False
+
+    def _resource_is_closed(self) -> bool:
+        return False
+
+    # For the proactor --------------------------------------------------------------------------------------------
+
+    def _failure(self, result: int) -> BaseException:
+        """The exception for a raw result of `-errno` other than ECANCELED."""
+        error = system_error(result, type(self).__name__)
+        return error
+
+    def _cancellation(self) -> OperationCancelled:
+        cause = CancelCause.RESOURCE_CLOSED if self._resource_is_closed() else self._cancel_cause
+        return OperationCancelled(f"{type(self).__name__} was cancelled: {cause.value}", cause)

@@ -1,0 +1,179 @@
+"""Operations on files: FileOpen, FileRead, FileWrite, FileSync, FileClose.
+
+Reads and writes name their position; there is no current one at this level. A transfer of more than 2 GiB is cut by
+the kernel, as with read(2).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Final
+
+from proactor_trio.backends.contract import Kind
+from proactor_trio.proactor.errors import ClosedResourceError
+from proactor_trio.proactor.file import File
+from proactor_trio.proactor.memory import readable_view, writable_view
+from proactor_trio.proactor.operation import CompletionFunction, Operation, OperationFlags
+
+_LARGEST_OFFSET: Final = (1 << 63) - 1
+
+
+class FileOpen(Operation):
+    """Opens a file. Result: a File, not inherited by child processes.
+
+    path: str, bytes or os.PathLike. open_flags: as for os.open(). mode: of a created file, before the umask.
+    A file that was opened before a cancellation took effect is delivered, not lost.
+    """
+
+    __slots__ = ("name",)
+    kind = Kind.FILE_OPEN
+
+    def __init__(
+        self,
+        path: str | bytes | os.PathLike[str] | os.PathLike[bytes],
+        open_flags: int = os.O_RDONLY,
+        mode: int = 0o666,
+        completion_fn: CompletionFunction | None = None,
+        user_data: object = None,
+        flags: OperationFlags = OperationFlags.NONE,
+    ) -> None:
+        super().__init__(completion_fn, user_data, flags)
+        self.name = path
+        self.path = os.fsencode(path)
+        if b"\0" in self.path:
+            raise ValueError("path must not contain a null character")
+        self.open_flags = open_flags
+        self.mode = mode
+
+    def _finish(self, result: int) -> File:
+        return File(result)
+
+    def _failure(self, result: int) -> BaseException:
+        return OSError(-result, os.strerror(-result), self.name)
+
+
+class FileOperation(Operation):
+    """Base: an operation on a File."""
+
+    __slots__ = ("file",)
+
+    def __init__(
+        self,
+        file: File,
+        completion_fn: CompletionFunction | None = None,
+        user_data: object = None,
+        flags: OperationFlags = OperationFlags.NONE,
+    ) -> None:
+        if not isinstance(file, File):
+            raise TypeError(f"file must be a proactor_trio.proactor.File, not {type(file).__name__}")
+        super().__init__(completion_fn, user_data, flags)
+        self.file = file
+
+    def _prepare(self) -> None:
+        if self.file.closed:
+            raise ClosedResourceError(f"{type(self).__name__}: file was closed")
+        self.descriptor = self.file.descriptor
+
+    def _resource_is_closed(self) -> bool:
+        return self.file.closed
+
+
+class FileTransfer(FileOperation):
+    """Base of FileRead and FileWrite: memory and a position."""
+
+    __slots__ = ("buffer",)
+
+    def __init__(
+        self,
+        file: File,
+        buffer: Any,
+        offset: int,
+        completion_fn: CompletionFunction | None = None,
+        user_data: object = None,
+        flags: OperationFlags = OperationFlags.NONE,
+    ) -> None:
+        super().__init__(file, completion_fn, user_data, flags)
+        self.buffer = buffer
+        self.offset = offset
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        if not 0 <= self.offset <= _LARGEST_OFFSET:
+            raise ValueError(f"offset must be from 0 to 2**63 - 1, not {self.offset}")
+
+    def _finish(self, result: int) -> int:
+        del self.view
+        return result
+
+    def _release(self) -> None:
+        del self.view
+
+    def _is_short(self, result: int) -> bool:
+        return result < self.view.nbytes
+
+
+class FileRead(FileTransfer):
+    """Reads into the caller's buffer at a position. Result: the number of bytes, 0 at the end of the file.
+
+    In a chain fewer bytes than the buffer's length end the chain.
+    """
+
+    __slots__ = ()
+    kind = Kind.FILE_READ
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        self.view = writable_view(self.buffer, "buffer")
+
+
+class FileWrite(FileTransfer):
+    """Writes the caller's memory at a position. Result: the number of bytes.
+
+    In a chain fewer bytes than the memory's length end the chain.
+    """
+
+    __slots__ = ()
+    kind = Kind.FILE_WRITE
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        self.view = readable_view(self.buffer, "buffer")
+
+
+class FileSync(FileOperation):
+    """Brings a file's data, and its metadata unless `data_only`, to the device (fsync, fdatasync). Result: None."""
+
+    __slots__ = ()
+    kind = Kind.FILE_SYNC
+
+    def __init__(
+        self,
+        file: File,
+        completion_fn: CompletionFunction | None = None,
+        user_data: object = None,
+        flags: OperationFlags = OperationFlags.NONE,
+        *,
+        data_only: bool = False,
+    ) -> None:
+        super().__init__(file, completion_fn, user_data, flags)
+        self.data_only = data_only
+
+    def _finish(self, result: int) -> None:
+        return None
+
+
+class FileClose(FileOperation):
+    """Ends what is pending on a file, as far as that can be ended, then closes it. Result: None.
+
+    The file counts as closed from submission on.
+    """
+
+    __slots__ = ()
+    kind = Kind.FILE_CLOSE
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        self.descriptor = self.file._detach()
+
+    def _finish(self, result: int) -> None:
+        return None

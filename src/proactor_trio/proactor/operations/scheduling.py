@@ -1,0 +1,83 @@
+"""Operations on time and readiness: Nop, Timer, HandlePoll."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from proactor_trio.backends.contract import Kind, PollEvents
+from proactor_trio.proactor.operation import CompletionFunction, Operation, OperationFlags
+
+
+class Nop(Operation):
+    """Completes at the next poll. A batch of them completes in the order of submission. Result: None."""
+
+    __slots__ = ()
+    kind = Kind.NOP
+
+    def _finish(self, result: int) -> None:
+        return None
+
+
+class Timer(Operation):
+    """Completes at or after a point in time. Result: None.
+
+    deadline: seconds on the clock of `time.monotonic()`. One that has passed completes at the next poll.
+    Cancelling it completes it promptly, not at its deadline.
+    """
+
+    __slots__ = ()
+    kind = Kind.TIMER
+
+    def __init__(
+        self,
+        deadline: float,
+        completion_fn: CompletionFunction | None = None,
+        user_data: object = None,
+        flags: OperationFlags = OperationFlags.NONE,
+    ) -> None:
+        super().__init__(completion_fn, user_data, flags)
+        self.deadline = deadline
+
+    def _prepare(self) -> None:
+        if math.isnan(self.deadline):
+            raise ValueError("deadline must not be NaN")
+        if math.isinf(self.deadline):
+            raise ValueError("deadline must be a finite number of seconds")
+
+    def _finish(self, result: int) -> None:
+        return None
+
+
+class HandlePoll(Operation):
+    """Waits once until a descriptor is ready; reads and writes nothing. Result: PollEvents.
+
+    handle: a descriptor or an object with `fileno()`; the caller keeps it open. It is not owned.
+    events: PollEvents.IN, OUT or both. ERR and HUP are always reported.
+    """
+
+    __slots__ = ("handle",)
+    kind = Kind.HANDLE_POLL
+
+    def __init__(
+        self,
+        handle: Any,
+        events: PollEvents = PollEvents.IN,
+        completion_fn: CompletionFunction | None = None,
+        user_data: object = None,
+        flags: OperationFlags = OperationFlags.NONE,
+    ) -> None:
+        super().__init__(completion_fn, user_data, flags)
+        self.handle = handle
+        self.poll_events = events
+
+    def _prepare(self) -> None:
+        if not self.poll_events & (PollEvents.IN | PollEvents.OUT):
+            raise ValueError("events must contain PollEvents.IN or PollEvents.OUT")
+        descriptor = self.handle if isinstance(self.handle, int) else self.handle.fileno()
+        if descriptor < 0:
+            raise ValueError(f"handle must be an open descriptor, not {descriptor}")
+        self.descriptor = descriptor
+
+    def _finish(self, result: int) -> PollEvents:
+        return PollEvents(result)
