@@ -6,12 +6,16 @@ from proactor_trio._kernel.errors import (
     BrokenResourceError,
     BusyResourceError,
     RunFinishedError,
+    TrioDeprecationWarning,
     TrioInternalError,
     WouldBlock,
 )
 from proactor_trio._kernel.nursery import TASK_STATUS_IGNORED, Nursery, TaskStatus, open_nursery
 from proactor_trio._kernel.run import current_time, run
+from proactor_trio.files.file import AsyncFile, open_file
 from proactor_trio.proactor.errors import ClosedResourceError
+from proactor_trio.streams.socket_stream import SocketListener, SocketStream
+from proactor_trio.streams.tcp import open_tcp_listeners, open_tcp_stream, serve_listeners, serve_tcp
 from proactor_trio.sync import CapacityLimiter, CapacityLimiterStatistics, Event, EventStatistics
 from proactor_trio.timeouts import (
     TooSlowError,

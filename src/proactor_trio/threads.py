@@ -8,7 +8,7 @@ from itertools import count
 from typing import Any, Final, TypeVar
 
 import sniffio
-from outcome import Outcome
+from outcome import Error, Outcome, capture
 
 from proactor_trio._kernel.context import current_run, current_task
 from proactor_trio._kernel.errors import RunFinishedError
@@ -91,11 +91,13 @@ async def run_sync(
 
     def arrive(result: Outcome[T]) -> None:
         run.active_threads -= 1
-        try:
-            limiter.release_on_behalf_of(borrower)
-        finally:
-            if waiting:
-                run.reschedule(waiting.pop(), result)
+        released = capture(limiter.release_on_behalf_of, borrower)
+        if isinstance(released, Error):
+            if isinstance(result, Error):
+                released.error.__context__ = result.error
+            result = released
+        if waiting:
+            run.reschedule(waiting.pop(), result)
 
     def deliver(result: Outcome[T]) -> None:
         try:

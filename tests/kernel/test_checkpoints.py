@@ -461,9 +461,7 @@ async def test_abort_has_two_answers() -> None:
 
 @broken_run
 @pytest.mark.parametrize("answer", [None, True, 1, "SUCCEEDED"])
-def test_an_abort_function_that_gives_no_answer_breaks_the_run(
-    answer: object, gc_collect: Callable[[], None]
-) -> None:
+def test_an_abort_function_that_gives_no_answer_breaks_the_run(answer: object, gc_collect: Callable[[], None]) -> None:
     async def main() -> None:
         with CancelScope() as scope:
             scope.cancel()

@@ -336,5 +336,5 @@ def test_every_run_has_a_token_of_its_own() -> None:
 
 
 def test_tokens_cannot_be_made_by_hand() -> None:
-    with pytest.raises(TypeError, match="no public constructor"):
+    with pytest.raises(TypeError):
         TrioToken()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import warnings
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -386,8 +387,12 @@ def test_an_interrupt_in_a_callback_goes_to_the_main_task() -> None:
 
 
 def test_an_unprotected_callback_that_is_interrupted_breaks_the_run() -> None:
+    @disable_ki_protection
+    def callback() -> None:
+        interrupt()
+
     async def main() -> None:
-        lowlevel.current_trio_token().run_sync_soon(disable_ki_protection(lambda: interrupt()))
+        lowlevel.current_trio_token().run_sync_soon(callback)
         await sleep_forever()
 
     with pytest.raises(TrioInternalError):
@@ -494,8 +499,7 @@ def test_an_interrupt_during_the_shutdown_is_raised_by_run() -> None:
         run(main)
 
 
-def test_an_interrupt_while_a_scope_is_entered_or_left_never_tears_it() -> None:
-    """Signals rain on a loop of scopes and nurseries; each is delivered, and the structure holds."""
+def test_interrupts_inside_scopes_and_nurseries_leave_the_structure_whole() -> None:
     interrupted = 0
 
     async def main() -> None:
@@ -583,10 +587,8 @@ def test_the_wake_up_descriptor_of_the_process_is_restored() -> None:
     os.set_blocking(writer, False)
     before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     try:
-        import warnings
-
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            warnings.simplefilter("ignore")  # a loop may complain that it is not the only one to listen
             run(sleep, 0)
     finally:
         restored = signal.set_wakeup_fd(before)
@@ -601,8 +603,8 @@ def test_control_c_ends_a_program_like_any_other() -> None:
         import proactor_trio
 
         async def main():
-            print("ready", flush=True)
             try:
+                print("ready", flush=True)
                 await proactor_trio.sleep_forever()
             finally:
                 print("cleaned up", flush=True)

@@ -490,7 +490,7 @@ async def test_the_context_of_an_error_in_an_except_block_is_kept() -> None:
         try:
             raise KeyError
         except KeyError:
-            raise ValueError  # noqa: B904
+            raise ValueError
 
     with pytest.raises(ExceptionGroup) as caught:
         async with open_nursery() as nursery:
@@ -1055,6 +1055,7 @@ async def test_many_starts_at_once_go_into_one_nursery() -> None:
 
 async def test_an_error_after_the_move_goes_past_the_scopes_of_the_caller() -> None:
     """The caller is still in start() when the child, already moved, crashes in the same step."""
+
     async def child(*, task_status: TaskStatus[None]) -> None:
         task_status.started()
         raise ValueError

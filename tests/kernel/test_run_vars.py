@@ -149,5 +149,5 @@ def test_a_run_variable_shows_its_name() -> None:
 
 
 def test_tokens_cannot_be_made_by_hand() -> None:
-    with pytest.raises(TypeError, match="no public constructor"):
+    with pytest.raises(TypeError):
         RunVarToken(RunVar("variable"))

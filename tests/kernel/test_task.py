@@ -154,7 +154,7 @@ async def test_the_eventual_parent_nursery_is_known_until_the_task_has_started()
 
 
 def test_tasks_cannot_be_made_by_hand() -> None:
-    with pytest.raises(TypeError, match="no public constructor"):
+    with pytest.raises(TypeError):
         Task()
 
 

@@ -294,9 +294,7 @@ async def test_timeouts_refuse_negative_times(function: type) -> None:
             raise AssertionError("must not be entered")
 
 
-@pytest.mark.parametrize(
-    "function", [move_on_after, move_on_at, fail_after, fail_at]
-)
+@pytest.mark.parametrize("function", [move_on_after, move_on_at, fail_after, fail_at])
 async def test_timeouts_refuse_nan(function: type) -> None:
     with pytest.raises(ValueError, match="NaN"):
         with function(nan):

@@ -135,9 +135,7 @@ class IoUringBackend(Backend):
             return
         ring = self._ring
         tail = ring.tail
-        encode.encode_cancel_descriptor(
-            ring.sqes, (tail & ring.mask) << c.SQE_SHIFT, operation.descriptor, _IGNORED
-        )
+        encode.encode_cancel_descriptor(ring.sqes, (tail & ring.mask) << c.SQE_SHIFT, operation.descriptor, _IGNORED)
         encode.encode_close(ring.sqes, ((tail + 1) & ring.mask) << c.SQE_SHIFT, operation, 0)
         ring.tail = tail + _CLOSE_ENTRIES
 

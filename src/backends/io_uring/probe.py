@@ -41,9 +41,7 @@ def supported_opcodes(ring: Ring) -> frozenset[int]:
     if result < 0:
         raise BackendUnavailable("this kernel's io_uring cannot be probed (Linux 5.6)", -result)
     opcodes = frozenset(
-        opcode
-        for opcode, _, flags, _ in _ENTRY.iter_unpack(memoryview(buffer)[_HEADER.size :])
-        if flags & _SUPPORTED
+        opcode for opcode, _, flags, _ in _ENTRY.iter_unpack(memoryview(buffer)[_HEADER.size :]) if flags & _SUPPORTED
     )
     for opcode, name in _REQUIRED.items():
         if opcode not in opcodes:

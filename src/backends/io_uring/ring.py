@@ -322,4 +322,3 @@ class Ring:
     def abandon(self) -> None:
         """In a forked child, where the mappings do not exist: close the inherited descriptor and touch nothing else."""
         os.close(self.descriptor)
-

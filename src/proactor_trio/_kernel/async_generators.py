@@ -35,7 +35,7 @@ class AsyncGenerators:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._alive: weakref.WeakSet[Generator] = weakref.WeakSet()
-        self._foreign: weakref.WeakSet[Generator] = weakref.WeakSet()
+        self._foreign: set[int] = set()  # identities: weak references are gone when a generator is finalised
         self._trailing: set[Generator] = set()
         self._finalizing_all = False
         self._previous = sys.get_asyncgen_hooks()
@@ -49,17 +49,19 @@ class AsyncGenerators:
 
     def _first_use(self, generator: Generator) -> None:
         if CONTEXT.task is not None:
+            self._foreign.discard(id(generator))
             if self._finalizing_all:
                 self._trailing.add(generator)  # made by the clean-up of another one; gets its own round
             else:
                 self._alive.add(generator)
             return
-        self._foreign.add(generator)
+        self._foreign.add(id(generator))
         if self._previous.firstiter is not None:
             self._previous.firstiter(generator)
 
     def _dropped(self, generator: Generator) -> None:
-        if generator in self._foreign:
+        if id(generator) in self._foreign:
+            self._foreign.discard(id(generator))
             if self._previous.finalizer is not None:
                 self._previous.finalizer(generator)
             else:

@@ -34,13 +34,28 @@ CancelSource = Literal["deadline", "explicit", "nursery", "shutdown", "KeyboardI
 
 _inf: Final = math.inf
 
-MISNESTED_ADVICE: Final = (
-    "Cancel scope stack corrupted: a cancel scope or nursery was left in another order, or by another task, than it was "
-    "entered. The usual cause is a `yield` inside of one in a generator that is not a context manager or fixture"
+MISNESTING_ADVICE: Final = (
+    "This is probably a bug in your code that left a scope or nursery in another order, or by another task, than it was "
+    "entered. The usual cause is a `yield` inside of one, in a generator that is not a context manager or a fixture."
 )
 
 
+def scope_misnested(what_happened: str) -> RuntimeError:
+    """The error for cancel scopes that were not left in the reverse order of their entering."""
+    return RuntimeError(f"Cancel scope stack corrupted: {what_happened}\n{MISNESTING_ADVICE}")
+
+
+def nursery_misnested(what_happened: str) -> RuntimeError:
+    """The error for nurseries that were not left in the reverse order of their opening."""
+    return RuntimeError(f"Nursery stack corrupted: {what_happened}\n{MISNESTING_ADVICE}")
+
+
 class _NoPublicConstructor(type):
+    def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> Any:
+        if any(isinstance(base, _NoPublicConstructor) for base in bases):
+            raise TypeError(f"{bases[0].__name__} does not support subclassing")
+        return super().__new__(mcs, name, bases, namespace)
+
     def __call__(cls, *args: object, **kwargs: object) -> NoReturn:
         raise TypeError(f"{cls.__module__}.{cls.__qualname__} has no public constructor")
 
@@ -111,6 +126,7 @@ class CancelScope:
 
     __slots__ = (
         "__weakref__",
+        "_abandoned",
         "_cancel_called",
         "_deadline",
         "_entry",
@@ -124,9 +140,7 @@ class CancelScope:
         "effective",
     )
 
-    def __init__(
-        self, *, relative_deadline: float = _inf, deadline: float = _inf, shield: bool = False
-    ) -> None:
+    def __init__(self, *, relative_deadline: float = _inf, deadline: float = _inf, shield: bool = False) -> None:
         if deadline != deadline or relative_deadline != relative_deadline:
             raise ValueError(f"{'deadline' if deadline != deadline else 'relative_deadline'} must not be NaN")
         if relative_deadline < 0:
@@ -144,6 +158,7 @@ class CancelScope:
         self._task: Task | None = None
         self._entry: Entry | None = None
         self._exited = False
+        self._abandoned = False
         self.effective = False
         self.cancelled_caught = False
 
@@ -216,15 +231,25 @@ class CancelScope:
         return remaining
 
     def _leave_misnested(self, task: Task | None, error: BaseException | None) -> BaseException | None:
-        owner = self._task
-        if owner is None:
-            raise RuntimeError("this cancel scope was not entered")
-        complaint = RuntimeError(MISNESTED_ADVICE)
+        """Repair as far as possible: the scopes inside this one are given up; return what is to be raised."""
+        if self._abandoned and not self._exited:
+            return error  # it was reported when the scope around it was left
+        if self._task is None:
+            complaint = scope_misnested(f"attempted to exit {self!r}, which was never entered")
+        elif self._exited:
+            complaint = scope_misnested(f"attempted to exit {self!r}, which had already been exited")
+        elif task is None or self not in task.scopes():
+            complaint = scope_misnested(f"attempted to exit {self!r} from unrelated {task!r}")
+        else:
+            complaint = scope_misnested(f"{task!r} attempted to exit {self!r} still within its child {task.scope!r}")
+            complaint.__context__ = error
+            for scope in task.scopes_up_to(self):
+                scope._abandoned = scope is not self
+            if task is self._task:
+                task.scope = self._parent
+            return complaint
         complaint.__context__ = error
-        if task is owner and self in owner.scopes():
-            owner.scope = self._parent  # the scopes inside are given up; each complains when it is left
-            owner.update_cancel_pending()
-        return complaint
+        raise complaint
 
     # Cancelling --------------------------------------------------------------------------------------------------
 
@@ -255,9 +280,9 @@ class CancelScope:
     @property
     def cancel_called(self) -> bool:
         """Whether it was cancelled, by a call or because its deadline has passed (which is looked at now)."""
-        if self._entry is not None:
-            assert self._task is not None
-            if self._deadline <= self._task.run.current_time():
+        if not (self._cancel_called or self._exited or self._deadline == _inf):
+            run = CONTEXT.run if self._task is None else self._task.run
+            if run is not None and self._deadline <= run.current_time():
                 self.cancel_because(DEADLINE_REASON)
         return self._cancel_called
 
@@ -269,13 +294,15 @@ class CancelScope:
         while to_visit:
             task, top = to_visit.pop()
             chain = list(task.scopes_up_to(top))
+            if chain[-1] is not top:
+                chain = [top]  # an abandoned scope: the task is not inside any more, others may be
             for scope in reversed(chain):
                 scope._update_effective()
             task.update_cancel_pending()
             if task.cancel_pending:
                 task.deliver_cancellation()
             inside = set(chain)
-            for nursery in task.child_nurseries:
+            for nursery in task.nurseries:
                 if nursery.cancel_scope in inside:
                     to_visit.extend((child, nursery.cancel_scope) for child in nursery.children)
 
@@ -302,6 +329,11 @@ class CancelScope:
     # Properties --------------------------------------------------------------------------------------------------
 
     @property
+    def exited(self) -> bool:
+        """Whether its block has ended."""
+        return self._exited
+
+    @property
     def parent(self) -> CancelScope | None:
         """The scope around this one."""
         return self._parent
@@ -313,7 +345,7 @@ class CancelScope:
         Raises RuntimeError while the scope has a relative deadline and is not entered.
         """
         if self._relative_deadline != _inf:
-            raise RuntimeError("a relative deadline has no absolute time before the scope is entered")
+            raise RuntimeError("this scope has no absolute deadline before it is entered: it was given a relative one")
         return self._deadline
 
     @deadline.setter
@@ -321,7 +353,9 @@ class CancelScope:
         if new_deadline != new_deadline:
             raise ValueError("deadline must not be NaN")
         if self._relative_deadline != _inf:
-            raise RuntimeError("this scope has a relative deadline and is not entered: set relative_deadline")
+            raise RuntimeError(
+                "an absolute deadline cannot be set before this scope is entered: it was given a relative one"
+            )
         self._set_deadline(float(new_deadline))
 
     @property
@@ -330,7 +364,7 @@ class CancelScope:
         if self._task is not None:
             return self._deadline - self._task.run.current_time()
         if self._deadline != _inf:
-            raise RuntimeError("an absolute deadline has no relative time before the scope is entered")
+            raise RuntimeError("this scope has no relative deadline before it is entered: it was given an absolute one")
         return self._relative_deadline
 
     @relative_deadline.setter
@@ -342,7 +376,9 @@ class CancelScope:
         if self._task is not None:
             self._set_deadline(self._task.run.current_time() + seconds)
         elif self._deadline != _inf:
-            raise RuntimeError("this scope has an absolute deadline: set deadline")
+            raise RuntimeError(
+                "a relative deadline cannot be set before this scope is entered: it was given an absolute one"
+            )
         else:
             self._relative_deadline = seconds
 
@@ -385,10 +421,20 @@ class CancelScope:
         if self._cancel_called:
             state += ", cancelled"
         elif self._deadline != _inf:
-            state += f", deadline is {self._deadline:.2f}"
+            state += f", deadline is {self._describe_deadline()}"
         elif self._relative_deadline != _inf:
             state += f", relative deadline is {self._relative_deadline:.2f} seconds"
         return f"<proactor_trio.CancelScope at {id(self):#x}, {state}>"
+
+    def _describe_deadline(self) -> str:
+        run = CONTEXT.run
+        if run is None:
+            return f"{self._deadline:.2f}"
+        left = self._deadline - run.current_time()
+        return f"{abs(left):.2f} seconds {'from now' if left >= 0 else 'ago'}"
+
+    def __init_subclass__(cls) -> None:
+        raise TypeError("CancelScope does not support subclassing")
 
 
 def remove_cancelled(error: BaseException) -> BaseException | None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 
+class TrioDeprecationWarning(FutureWarning):
+    """Something that works today and is going to be taken away."""
+
+
 class TrioInternalError(Exception):
     """The run cannot go on: a bug in the library, a crashed system task, or its rules were broken from outside."""
 

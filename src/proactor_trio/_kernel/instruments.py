@@ -71,7 +71,7 @@ class Instruments:
             return
         for name in HOOKS:
             method = getattr(instrument, name, None)
-            if method is not None and getattr(type(instrument), name, None) is not getattr(Instrument, name):
+            if method is not None and getattr(method, "__func__", method) is not getattr(Instrument, name):
                 self._by_hook[name].append(instrument)
         self._all[instrument] = None
         self.any = True

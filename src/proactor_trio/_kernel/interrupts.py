@@ -87,7 +87,7 @@ def _nearest_mark(frame: FrameType | None, last: FrameType | None) -> bool | Non
 
 def currently_ki_protected() -> bool:
     """Whether KeyboardInterrupt would be kept back if SIGINT arrived in the calling code now."""
-    import sys  # noqa: PLC0415
+    import sys
 
     frame = sys._getframe(1)
     if CONTEXT.run is None:

@@ -11,20 +11,22 @@ Rules:
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
-from outcome import capture
+from outcome import Error, capture
 
 from proactor_trio._kernel.cancel import (
     LOOSE_GROUP_NOTE,
-    MISNESTED_ADVICE,
     CancelReason,
     CancelScope,
+    nursery_misnested,
 )
 from proactor_trio._kernel.context import CONTEXT, current_task
+from proactor_trio._kernel.errors import TrioDeprecationWarning
 from proactor_trio._kernel.interrupts import enable_ki_protection
 from proactor_trio._kernel.task import Abort, RaiseCancelT, Task
 from proactor_trio._kernel.traps import cancel_shielded_checkpoint, wait_task_rescheduled
@@ -68,22 +70,32 @@ _NO_VALUE: Final = _NoValue()
 class _StartStatus:
     """The `task_status` of one start()."""
 
-    __slots__ = ("_from", "_to", "task", "value")
+    __slots__ = ("_from", "_task", "_to", "value")
 
     def __init__(self, from_nursery: Nursery, to_nursery: Nursery) -> None:
         self._from = from_nursery
         self._to = to_nursery
         self.value: Any = _NO_VALUE
-        self.task: Task | None = None
+        self._task: Task | None = None
+
+    def take_task(self, task: Task) -> None:
+        """The task was made; it may have called started() while that was done."""
+        self._task = task
+        if self.value is not _NO_VALUE:
+            self._move_task()
 
     @enable_ki_protection
     def started(self, value: Any = None) -> None:
         if self.value is not _NO_VALUE:
             raise RuntimeError("called 'started' twice on the same task status")
         self.value = value
+        if self._task is not None:
+            self._move_task()
+
+    def _move_task(self) -> None:
         if self._from.cancel_scope.effective or self._to.closed:
             return  # start() is on its way out with Cancelled; the task stays below it and is cancelled too
-        task = self.task
+        task = self._task
         assert task is not None
         self._from.children.discard(task)
         self._to.children.add(task)
@@ -112,6 +124,8 @@ class Nursery:
     )
 
     def __init__(self, parent_task: Task, cancel_scope: CancelScope, strict: bool) -> None:
+        if type(parent_task) is not Task:
+            raise TypeError("Nursery has no public constructor: use open_nursery()")
         self._run: Run = parent_task.run
         self._parent_task = parent_task
         self._strict = strict
@@ -166,19 +180,24 @@ class Nursery:
             self.check_closed()
 
     async def _start(self, async_fn: Callable[..., Any], args: tuple[Any, ...], name: object) -> Any:
-        status: _StartStatus | None = None
+        failure: BaseException | None = None
         try:
             async with open_nursery(strict_exception_groups=True) as below:
                 status = _StartStatus(below, self)
                 function = partial(async_fn, task_status=status)
                 task = self._run.spawn(function, args, below, async_fn if name is None else name)
                 task._eventual_parent_nursery = self
-                status.task = task
+                status.take_task(task)
         except BaseExceptionGroup as group:
-            if len(group.exceptions) == 1:
-                raise group.exceptions[0] from None
-            raise
-        if status is None or status.value is _NO_VALUE:
+            if len(group.exceptions) != 1:
+                raise
+            failure = group.exceptions[0]
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                del failure
+        if status.value is _NO_VALUE:
             raise RuntimeError("child exited without calling task_status.started()")
         return status.value
 
@@ -225,19 +244,21 @@ class Nursery:
             self._parent_waits = True
             await wait_task_rescheduled(self._refuse_cancellation)
         task = self._parent_task
-        if not task.child_nurseries or task.child_nurseries[-1] is not self:
-            if self in task.child_nurseries:
-                task.child_nurseries.remove(self)
-            self._exceptions.append(RuntimeError(MISNESTED_ADVICE))
+        if not task.nurseries or task.nurseries[-1] is not self:
+            if self in task.nurseries:
+                task.nurseries.remove(self)
+            self._exceptions.append(nursery_misnested(f"{self!r} was left before a nursery inside of it"))
         else:
-            task.child_nurseries.pop()
+            task.nurseries.pop()
         return self._combined_exception()
 
     def _refuse_cancellation(self, raise_cancel: RaiseCancelT) -> Abort:
         task = self._parent_task
         if self._run.interrupt_pending and task is self._run.main_task:
             interrupt = capture(raise_cancel)
-            self.child_failed(None, interrupt.error)  # type: ignore[union-attr]
+            assert isinstance(interrupt, Error)
+            self._exceptions.append(interrupt.error)
+            self.cancel_scope.cancel_because(CancelReason("KeyboardInterrupt", repr(task)))
         return Abort.FAILED
 
     def _combined_exception(self) -> BaseException | None:
@@ -251,9 +272,6 @@ class Nursery:
         if not self._strict:
             group.add_note(LOOSE_GROUP_NOTE)
         return group
-
-    def __del__(self) -> None:
-        assert not self.children, "a nursery was dropped while tasks run in it"
 
 
 class NurseryManager:
@@ -271,7 +289,7 @@ class NurseryManager:
         self._scope.__enter__()
         strict = task.run.strict_exception_groups if self._strict is None else self._strict
         nursery = self._nursery = Nursery(task, self._scope, strict)
-        task.child_nurseries.append(nursery)
+        task.nurseries.append(nursery)
         return nursery
 
     @enable_ki_protection
@@ -304,6 +322,15 @@ def open_nursery(strict_exception_groups: bool | None = None) -> NurseryManager:
     strict_exception_groups: False raises a single exception bare; None takes what run() was given (True). The end of
     the block is a schedule point, never a source of Cancelled.
     """
+    if strict_exception_groups is False:
+        warn_about_loose_groups()
     return NurseryManager(strict_exception_groups)
 
 
+def warn_about_loose_groups() -> None:
+    """strict_exception_groups=False is deprecated in Trio, and so it is here."""
+    warnings.warn(
+        "strict_exception_groups=False is deprecated: a nursery's exceptions always come as a group; use `except*`",
+        TrioDeprecationWarning,
+        stacklevel=3,
+    )

@@ -38,6 +38,9 @@ class ParkingLot:
         self._parked: OrderedDict[Task, None] = OrderedDict()
         self.broken_by: list[Task] = []
 
+    def __init_subclass__(cls) -> None:
+        raise TypeError("ParkingLot does not support subclassing")
+
     def __len__(self) -> int:
         return len(self._parked)
 
@@ -107,7 +110,6 @@ class ParkingLot:
     def statistics(self) -> ParkingLotStatistics:
         """How many tasks are parked."""
         return ParkingLotStatistics(tasks_waiting=len(self._parked))
-
 
 
 def _check_count(count: float) -> None:

@@ -46,7 +46,10 @@ def perform(operation: Operation) -> Generator[Message, None, Any]:
         yield PARKED
     if operation.error is None:
         return operation.result
-    raise _exception_for(task, operation.error)
+    try:
+        raise _exception_for(task, operation.error)
+    finally:
+        del operation  # the exception's traceback holds this frame: no cycle
 
 
 def _join(task: Task, operation: Operation) -> Generator[Message, None, None]:
@@ -65,8 +68,6 @@ def _join(task: Task, operation: Operation) -> Generator[Message, None, None]:
         return
     operation._resume = task.operation_completed
     task.waiting = operation
-    if task.cancel_pending:
-        task.deliver_cancellation()
     yield PARKED
 
 

@@ -30,9 +30,10 @@ from outcome import Error, Outcome, Value
 from proactor_trio._kernel.async_generators import AsyncGenerators
 from proactor_trio._kernel.cancel import (
     DEADLINE_REASON,
-    MISNESTED_ADVICE,
     CancelReason,
     CancelScope,
+    nursery_misnested,
+    scope_misnested,
 )
 from proactor_trio._kernel.clock import LONGEST_SLEEP, Clock, SystemClock
 from proactor_trio._kernel.context import CONTEXT, current_run, current_task
@@ -41,7 +42,7 @@ from proactor_trio._kernel.entry_queue import EntryQueue, TrioToken
 from proactor_trio._kernel.errors import RunFinishedError, TrioInternalError
 from proactor_trio._kernel.instruments import Instrument, Instruments
 from proactor_trio._kernel.interrupts import InterruptHandler
-from proactor_trio._kernel.nursery import Nursery, open_nursery
+from proactor_trio._kernel.nursery import Nursery, open_nursery, warn_about_loose_groups
 from proactor_trio._kernel.parking_lot import break_lots_of
 from proactor_trio._kernel.run_vars import RunVar
 from proactor_trio._kernel.spawning import coroutine_of, foreign_yield_error
@@ -198,7 +199,10 @@ class Run:
                 else:
                     task.waiting = CHECKPOINT
                 self.make_runnable(task)
-            elif message is not PARKED:
+            elif message is PARKED:
+                if task.cancel_pending:
+                    task.deliver_cancellation()
+            else:
                 task.next_exception = foreign_yield_error(message)
                 self.make_runnable(task)
             if instruments.any:
@@ -224,10 +228,13 @@ class Run:
         assert self.root_outcome is not None
         if isinstance(self.root_outcome, Error):
             raise TrioInternalError("a system task crashed, or the library did") from self.root_outcome.error
+        assert self.main_outcome is not None
         if self.interrupt_pending:
             self.interrupt_pending = False
-            raise KeyboardInterrupt
-        assert self.main_outcome is not None
+            interrupt = KeyboardInterrupt()
+            if isinstance(self.main_outcome, Error):
+                interrupt.__context__ = self.main_outcome.error
+            raise interrupt
         return self.main_outcome.unwrap()
 
     # What happens in a tick --------------------------------------------------------------------------------------
@@ -290,6 +297,7 @@ class Run:
         """Let a task go on that is parked in wait_task_rescheduled()."""
         assert task.outcome is None, "a task was rescheduled twice"
         task.waiting = None
+        task.custom_sleep_data = None
         task.outcome = outcome
         self.make_runnable(task)
 
@@ -304,15 +312,11 @@ class Run:
         ki_protected: bool = False,
     ) -> Task:
         """Make a task in a nursery."""
-        coroutine = coroutine_of(async_fn, args)
+        if context is None:
+            context = copy_context()
+        coroutine = coroutine_of(async_fn, args, context)
         task = self._make_task(
-            coroutine,
-            async_fn,
-            name,
-            nursery,
-            nursery.cancel_scope,
-            copy_context() if context is None else context,
-            ki_protected=ki_protected,
+            coroutine, async_fn, name, nursery, nursery.cancel_scope, context, ki_protected=ki_protected
         )
         nursery.children.add(task)
         return task
@@ -351,13 +355,13 @@ class Run:
         )
 
     def _task_ended(self, task: Task, error: BaseException | None, value: Any) -> None:
-        if task.scope is not task.base_scope:
-            error = self._ended_inside_scopes(task, error)
+        if task.scope is not task.base_scope or task.nurseries:
+            error = self._ended_inside(task, error)
         self.task_count -= 1
         break_lots_of(task)
         if self.instruments.any:
-            self.instruments.call("after_task_step", task)
             self.instruments.call("task_exited", task)
+            self.instruments.call("after_task_step", task)
         if task is self.root_task:
             self.root_outcome = Value(None) if error is None else Error(error)
             return
@@ -365,17 +369,24 @@ class Run:
             self.main_outcome = Value(value) if error is None else Error(error)
             error = None
             assert self.system_nursery is not None
-            self.system_nursery.cancel_scope.cancel_because(
-                CancelReason("shutdown", repr(task), "main task completed")
-            )
+            self.system_nursery.cancel_scope.cancel_because(CancelReason("shutdown", repr(task), "main task completed"))
         nursery = task.parent_nursery
         assert nursery is not None
         nursery.child_finished(task, error)
 
-    def _ended_inside_scopes(self, task: Task, error: BaseException | None) -> BaseException:
-        complaint = RuntimeError(MISNESTED_ADVICE)
-        complaint.__context__ = error
+    def _ended_inside(self, task: Task, error: BaseException | None) -> BaseException | None:
+        """The task left scopes or nurseries open: end them, and complain where that can have harmed others."""
+        innermost = task.scope
         task.scope = task.base_scope
+        if task.nurseries:
+            complaint = nursery_misnested(f"{task!r} exited with nurseries still open: {task.nurseries!r}")
+            for nursery in task.nurseries:
+                nursery.cancel_scope.cancel_because(CancelReason("nursery", repr(task), str(complaint)))
+        elif innermost is not None and innermost.exited:
+            complaint = scope_misnested(f"{innermost!r} surrounding {task!r} was closed before the task exited")
+        else:
+            return error  # a scope that nobody is inside of
+        complaint.__context__ = error
         return complaint
 
     async def _root(self, async_fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
@@ -450,6 +461,8 @@ def run(
     """
     if CONTEXT.run is not None:
         raise RuntimeError("Attempted to call run() from inside a run()")
+    if not strict_exception_groups:
+        warn_about_loose_groups()
     proactor = Proactor(backend, proactor_options)
     this_run = Run(
         proactor,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final, Generic, TypeVar, cast
 
-from proactor_trio._kernel.context import current_run
+from proactor_trio._kernel.context import CONTEXT
 
 T = TypeVar("T")
 
@@ -74,4 +74,7 @@ class RunVar(Generic[T]):
 
 
 def _values() -> dict[RunVar[Any], object]:
-    return current_run().run_vars
+    run = CONTEXT.run
+    if run is None:
+        raise RuntimeError("a RunVar cannot be used outside of a run context")
+    return run.run_vars

@@ -6,14 +6,15 @@ import asyncio
 import collections.abc
 import inspect
 from collections.abc import Callable, Coroutine
+from contextvars import Context
 from types import CoroutineType
 from typing import Any, NoReturn
 
 
-def coroutine_of(async_fn: Callable[..., Any], args: tuple[Any, ...]) -> Coroutine[Any, Any, Any]:
-    """Call `async_fn(*args)` and return the coroutine. Raises TypeError with advice where that is no coroutine."""
+def coroutine_of(async_fn: Callable[..., Any], args: tuple[Any, ...], context: Context) -> Coroutine[Any, Any, Any]:
+    """Call `async_fn(*args)` in `context` and return the coroutine. Raises TypeError with advice if it is none."""
     try:
-        coroutine = async_fn(*args)
+        coroutine = context.run(async_fn, *args)
     except TypeError:
         _refuse_argument(async_fn)
         raise
@@ -23,7 +24,7 @@ def coroutine_of(async_fn: Callable[..., Any], args: tuple[Any, ...]) -> Corouti
 
 
 def _is_foreign_awaitable(value: object) -> bool:
-    return asyncio.isfuture(value) or hasattr(type(value), "_asyncio_future_blocking")
+    return asyncio.isfuture(value) or hasattr(type(value), "_asyncio_future_blocking") or inspect.isgenerator(value)
 
 
 def _refuse_argument(async_fn: object) -> None:
@@ -32,12 +33,14 @@ def _refuse_argument(async_fn: object) -> None:
         name = getattr(async_fn, "__name__", "function")
         async_fn.close()
         raise TypeError(
-            f"expected an async function, but got a coroutine object {async_fn!r}: the function was called already. "
-            f"Leave the call to us: write `start_soon({name}, ...)` or `run({name}, ...)` instead of "
-            f"`start_soon({name}(...))` or `run({name}(...))`"
+            f"was expecting an async function, but got a coroutine object {async_fn!r}: it was called already. Leave "
+            f"the call to us: `nursery.start_soon({name}, ...)` and `run({name}, ...)` are correct, "
+            f"`nursery.start_soon({name}(...))` and `run({name}(...))` are incorrect"
         ) from None
     if _is_foreign_awaitable(async_fn):
         raise TypeError(f"expected an async function, but got {async_fn!r}: {_FOREIGN_ADVICE}") from None
+    if not callable(async_fn):
+        raise TypeError(f"expected an async function, but got {async_fn!r}") from None
 
 
 def _refuse_result(async_fn: Callable[..., Any], value: object) -> NoReturn:

@@ -8,6 +8,7 @@ to None, so that nobody else does so too.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Coroutine, Iterator
 from contextvars import Context
 from enum import Enum
@@ -15,7 +16,7 @@ from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
-from outcome import Error, Outcome, capture
+from outcome import Outcome, capture
 
 from proactor_trio._kernel.cancel import CancelScope
 from proactor_trio._kernel.context import CONTEXT
@@ -41,6 +42,8 @@ class Message(Enum):
     CHECKPOINT = "goes on in the next tick"
 
 
+_ASYNC_GENERATOR_STEPS: Final = frozenset(("async_generator_asend", "async_generator_athrow"))
+
 PARKED: Final = Message.PARKED
 CHECKPOINT: Final = Message.CHECKPOINT
 
@@ -60,12 +63,12 @@ class Task:
         "_parent_nursery",
         "base_scope",
         "cancel_pending",
-        "child_nurseries",
         "context",
         "coro",
         "custom_sleep_data",
         "ki_protected",
         "next_exception",
+        "nurseries",
         "outcome",
         "run",
         "scope",
@@ -92,7 +95,7 @@ class Task:
         self._name = name
         self._parent_nursery = parent_nursery
         self._eventual_parent_nursery: Nursery | None = None
-        self.child_nurseries: list[Nursery] = []
+        self.nurseries: list[Nursery] = []
         self.scope = self.base_scope = scope
         self.cancel_pending = scope is not None and scope.effective
         self.waiting: Message | Operation | AbortFunction | None = None
@@ -120,6 +123,11 @@ class Task:
         return self._parent_nursery
 
     @property
+    def child_nurseries(self) -> list[Nursery]:
+        """The nurseries that it has open, outermost first."""
+        return list(self.nurseries)
+
+    @property
     def eventual_parent_nursery(self) -> Nursery | None:
         """While it is inside `Nursery.start()`: the nursery that it will move to; else None."""
         return self._eventual_parent_nursery
@@ -134,6 +142,10 @@ class Task:
                 frame, following = awaiting.gi_frame, awaiting.gi_yieldfrom
             elif hasattr(awaiting, "ag_frame"):
                 frame, following = awaiting.ag_frame, awaiting.ag_await
+            elif type(awaiting).__name__ in _ASYNC_GENERATOR_STEPS:
+                # asend() and athrow() objects do not name their generator; it is the first thing that they refer to.
+                awaiting = gc.get_referents(awaiting)[0]
+                continue
             else:
                 return
             if frame is not None:
@@ -242,6 +254,3 @@ def reschedule(task: Task, next_send: Outcome[Any] | None = None) -> None:
     if run is None:
         raise RuntimeError("must be called from async context")
     run.reschedule(task, next_send)
-
-
-__all__ = ["CHECKPOINT", "PARKED", "Abort", "Error", "Message", "RaiseCancelT", "Task", "reschedule"]

@@ -56,11 +56,13 @@ class _Worker:
         if name:
             self._thread.name = name
         result = capture(function)
+        del function
         if name:
             self._thread.name = self._default_name
         self._cache.add_idle(self)
         try:
             deliver(result)
+            del deliver, result
         except BaseException:
             sys.excepthook(*sys.exc_info())
 

@@ -61,15 +61,15 @@ async def wait_task_rescheduled(abort_func: AbortFunction) -> Any:
         can then be had by calling `raise_cancel`.
     """
     task = _running_task()
-    task.waiting = abort_func
-    if task.cancel_pending:
-        task.deliver_cancellation()
+    task.waiting = abort_func  # asked by the run loop at once, if the task is to be cancelled already
     await PARK
-    outcome = task.outcome
+    outcome, task.outcome = task.outcome, None
     if outcome is None:
         return None
-    task.outcome = None
-    return outcome.unwrap()
+    try:
+        return outcome.unwrap()
+    finally:
+        del outcome  # an exception's traceback holds this frame: no cycle
 
 
 def _running_task() -> Task:

@@ -23,9 +23,7 @@ class Socket:
 
     __slots__ = ("__weakref__", "closed", "descriptor", "family", "stdlib", "type")
 
-    def __init__(
-        self, family: int = socket.AF_INET, type: int = socket.SOCK_STREAM, proto: int = 0
-    ) -> None:
+    def __init__(self, family: int = socket.AF_INET, type: int = socket.SOCK_STREAM, proto: int = 0) -> None:
         """Create a new socket: non-blocking, not inherited by child processes."""
         self._adopt(socket.socket(family, type, proto))
 

@@ -31,6 +31,9 @@ class MockClock(Clock):
         self.rate = rate
         self.autojump_threshold = autojump_threshold
 
+    def __init_subclass__(cls) -> None:
+        raise TypeError("MockClock does not support subclassing")
+
     def __repr__(self) -> str:
         return f"<MockClock, time={self.current_time():.7f}, rate={self._rate} @ {id(self):#x}>"
 

@@ -1,0 +1,34 @@
+"""What the posix backend has of the eleven capabilities, each with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from proactor_trio.backends.contract import Capability, CapabilityReport, Support
+
+SWITCHED_OFF: Final = CapabilityReport(Support.MISSING, "switched off by the caller")
+
+_EMULATED: Final = {
+    Capability.MULTISHOT: "an accept stays armed and takes every connection that is ready",
+    Capability.LINKED_OPERATIONS: "the proactor starts each step when the one before has succeeded",
+    Capability.ABSOLUTE_TIMEOUT: "the proactor keeps the deadlines and shortens the wait",
+}
+
+_MISSING: Final = {
+    Capability.FIXED_FILES: "not built yet; the kernel has no table of files outside io_uring",
+    Capability.REGISTERED_BUFFERS: "not built yet; the kernel pins no buffers outside io_uring",
+    Capability.ZERO_COPY_SEND: "sends are copied by the kernel",
+    Capability.DMABUF: "readiness calls move bytes through the processor",
+    Capability.DEVICE_FENCE: "not built yet; a fence's descriptor can be waited for by HandlePoll",
+    Capability.FUTEX_OPERATIONS: "a futex cannot be waited for together with descriptors",
+    Capability.PROACTOR_MESSAGING: "not built yet; other threads reach a proactor by submit() and wake()",
+    Capability.WAIT_COMPLETION_PACKET: "Windows only",
+}
+
+
+def posix_capabilities(allowed: Capability) -> Mapping[Capability, CapabilityReport]:
+    """The table with the caller's mask applied."""
+    reports = {capability: CapabilityReport(Support.EMULATED, reason) for capability, reason in _EMULATED.items()}
+    reports |= {capability: CapabilityReport(Support.MISSING, reason) for capability, reason in _MISSING.items()}
+    return {capability: reports[capability] if capability in allowed else SWITCHED_OFF for capability in Capability.ALL}

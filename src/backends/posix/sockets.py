@@ -1,0 +1,424 @@
+"""Operations on sockets, and readiness as such: begun at once where a call may succeed, else when a report says so.
+
+The reasoning about readiness stands in event_set.py, that about interruptions in ledger.py; what a descriptor's record
+is in descriptors.py.
+
+* A listener with MULTISHOT gives at most `ACCEPTS_AT_A_TIME` connections, and a transfer that is to be completed makes
+  at most `CALLS_AT_A_TIME` calls; then it is the others' turn, and theirs again in the next poll.
+* A descriptor is closed by the close operation that the proactor passes through here. What is pending on it ends first.
+  The socket object was detached by then: a call on it fails with EBADF, and that means "closed" as well.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections import deque
+from operator import call
+from typing import Final
+
+from proactor_trio.backends.contract import Kind, OperationFields, PollEvents
+from proactor_trio.backends.posix.descriptors import Descriptor
+from proactor_trio.backends.posix.event_set import (
+    ERR,
+    HUP,
+    IN,
+    NVAL,
+    OUT,
+    PRI,
+    READ_READY,
+    SHORT_READ_PROVES_NOTHING,
+    WRITE_READY,
+    EventSet,
+    look,
+)
+from proactor_trio.backends.posix.ledger import MORE, NOTHING, Ledger, goes_on, progress_of
+
+ACCEPTS_AT_A_TIME: Final = 16
+CALLS_AT_A_TIME: Final = 16
+
+_RECV: Final = Kind.RECV
+_RECV_BYTES: Final = Kind.RECV_BYTES
+_NO_SIGNAL: Final = (getattr(socket, "MSG_NOSIGNAL", 0),)
+_SO_ERROR: Final = ((socket.SOL_SOCKET,), (socket.SO_ERROR,))
+_CONNECTING: Final = (errno.EINPROGRESS, errno.EALREADY, errno.EINTR)
+
+
+class DescriptorOperations:
+    """The records of all descriptors, and what waits on them."""
+
+    __slots__ = ("_events", "_ledger", "_level_triggered", "_read_interest", "_write_interest", "records", "turns")
+
+    def __init__(self, ledger: Ledger, events: EventSet) -> None:
+        self._ledger = ledger
+        self._events = events
+        self._level_triggered = events.level_triggered
+        self._read_interest = events.read_interest
+        self._write_interest = events.write_interest
+        self.records: dict[int, Descriptor] = {}
+        self.turns: deque[Descriptor] = deque()  # records that wait for no report, only for their turn
+
+    def take_events(self, events: list[tuple[int, int]]) -> list[int]:
+        """Set flags, and try what waited for them. Returns the descriptors that are not known here."""
+        unknown = []
+        for descriptor, mask in events:
+            record = self.records.get(descriptor)
+            if record is None:
+                unknown.append(descriptor)
+                continue
+            if mask & READ_READY:
+                record.readable = True
+                if mask & SHORT_READ_PROVES_NOTHING and not self._level_triggered:
+                    record.short_read_empties = False
+                if record.reads:
+                    self._attempt_reads(record)
+            if mask & WRITE_READY:
+                record.writable = True
+                if record.writes:
+                    self._attempt_writes(record)
+            if record.polls:
+                self._attempt_polls(record)
+            if self._level_triggered:
+                self._settle(record)
+        return unknown
+
+    def take_turns(self) -> None:
+        for _ in range(len(self.turns)):
+            record = self.turns[0]
+            record.waits_for_turn = False
+            self._attempt(record)
+            self.turns.popleft()
+
+    def cancel(self, operation: OperationFields) -> bool:
+        """End an operation that waits on a descriptor; False if it does not."""
+        record = self.records.get(operation.descriptor)
+        if record is None or not record.holds(operation):
+            return False
+        self._ledger.end(operation, -errno.ECANCELED)
+        record.discard(operation)
+        self._settle(record)
+        return True
+
+    def recover(self, operation: OperationFields, ended: bool) -> bool:
+        """Put right an operation whose handling was interrupted. False: it is not here."""
+        record = self.records.get(operation.descriptor)
+        if record is None:
+            return False
+        self._wait_for_turn(record)
+        if ended:
+            record.discard(operation)
+        elif record.holds(operation):
+            # The descriptor may be registered or not, and a flag may be cleared or not: forget both, and try.
+            record.readable = record.writable = True
+            record.interest = 0
+            return True
+        return False
+
+    def begin_read(self, operation: OperationFields) -> None:
+        record = self.records.get(operation.descriptor)
+        if record is None or record.socket is None or record.socket() is not operation.stdlib_socket:
+            record = self._record_for(operation)
+        record.reads.append(operation)
+        if len(record.reads) == 1:
+            self._attempt_reads(record)
+
+    def begin_write(self, operation: OperationFields) -> None:
+        record = self.records.get(operation.descriptor)
+        if record is None or record.socket is None or record.socket() is not operation.stdlib_socket:
+            record = self._record_for(operation)
+        record.writes.append(operation)
+        if len(record.writes) == 1:
+            self._attempt_writes(record)
+
+    def _record_for(self, operation: OperationFields) -> Descriptor:
+        """The record for a socket operation where the quick look found none, or one of another socket object."""
+        record = self.records.get(operation.descriptor)
+        if record is not None and record.is_stale():
+            self.drop(record, -errno.EBADF)
+            record = None
+        if record is None:
+            record = Descriptor(operation.descriptor)
+            self.records[operation.descriptor] = record
+        if record.socket is None:
+            # New, or made by HANDLE_POLL for a number that may mean something else by now: register anew.
+            record.belongs_to(operation.stdlib_socket)
+            record.readable = record.writable = True
+            record.interest = 0
+        return record
+
+    def _attempt_reads(self, record: Descriptor) -> None:
+        ledger = self._ledger
+        reads = record.reads
+        reports = ledger.reports
+        while reads:
+            operation = reads[0]
+            ledger.attempting = operation
+            if not record.readable:
+                if not record.interest & IN and not self._watch(record, self._read_interest, operation):
+                    del reads[0]
+                    continue
+                return
+            ledger.attempts += 1
+            emptied = False
+            try:
+                kind = operation.kind
+                if kind is _RECV and not operation.whole:
+                    view = operation.view
+                    (ledger.outcome,) = map(operation.stdlib_socket.recv_into, (view,))
+                    emptied = ledger.outcome < view.nbytes
+                elif kind is _RECV_BYTES:
+                    length = operation.length
+                    (ledger.outcome,) = map(operation.stdlib_socket.recv, (length,))
+                    emptied = len(ledger.outcome) < length
+                elif not (self._accept(record, operation) if kind is Kind.ACCEPT else self._receive_whole(operation)):
+                    self._wait_for_turn(record)
+                    return
+            except BlockingIOError:
+                if not self._watch(record, self._read_interest, operation):
+                    del reads[0]
+                record.readable = False
+                continue
+            except (OSError, ValueError, TypeError, OverflowError) as error:
+                ledger.outcome = ledger.failure(operation, error)
+    XX            del reads[0]
+            if emptied and record.short_read_empties:
+                record.readable = False
+
+    def _attempt_writes(self, record: Descriptor) -> None:
+        ledger = self._ledger
+        writes = record.writes
+        reports = ledger.reports
+        while writes:
+            operation = writes[0]
+            ledger.attempting = operation
+            if not record.writable:
+                if not record.interest & OUT and not self._watch(record, self._write_interest, operation):
+                    del writes[0]
+                    continue
+                return
+            ledger.attempts += 1
+            try:
+                if operation.kind is Kind.CONNECT:
+                    self._connect(operation)
+                elif not operation.whole:
+                    (ledger.outcome,) = map(operation.stdlib_socket.send, (operation.view,), _NO_SIGNAL)
+                elif not self._send_whole(operation):
+                    self._wait_for_turn(record)
+                    return
+            except BlockingIOError:
+                if not self._watch(record, self._write_interest, operation):
+                    del writes[0]
+                record.writable = False
+                continue
+            except (OSError, ValueError, TypeError, OverflowError) as error:
+                ledger.outcome = ledger.failure(operation, error)
+    XX            del writes[0]
+
+    def _accept(self, record: Descriptor, operation: OperationFields) -> bool:
+        """Take a connection, or several. False: the operation goes on when it is its turn again."""
+        ledger = self._ledger
+        accept = operation.stdlib_socket._accept  # type: ignore[attr-defined]
+        try:
+            if not goes_on(operation):
+                (ledger.outcome,) = map(call, (accept,))
+                return True
+            for _ in range(ACCEPTS_AT_A_TIME):
+                (ledger.outcome,) = map(call, (accept,))
+                ledger.reports.append((operation, operation.identifier, ledger.outcome, MORE))
+                ledger.outcome = NOTHING
+        except ConnectionAbortedError:
+            pass  # that one was gone before it was taken; there may be others
+        return False
+
+    def _receive_whole(self, operation: OperationFields) -> bool:
+        """Fill the view as far as bytes are there. False: the operation goes on when it is its turn again."""
+        ledger = self._ledger
+        view, progress = operation.view, progress_of(operation)
+        done = sum(progress)
+        for _ in range(CALLS_AT_A_TIME):
+            if done == view.nbytes:
+                break
+            progress.extend(map(operation.stdlib_socket.recv_into, (view[done:],)))
+            if not progress[-1]:
+                break
+            done += progress[-1]
+        else:
+            if done < view.nbytes:
+                progress[:] = [done]
+                return False
+        ledger.outcome = done
+        return True
+
+    def _send_whole(self, operation: OperationFields) -> bool:
+        """Send the view as far as there is room. False: the operation goes on when it is its turn again."""
+        ledger = self._ledger
+        view, progress = operation.view, progress_of(operation)
+        done = sum(progress)
+        for _ in range(CALLS_AT_A_TIME):
+            progress.extend(map(operation.stdlib_socket.send, (view[done:],), _NO_SIGNAL))
+            done += progress[-1]
+            if done == view.nbytes:
+                ledger.outcome = done
+                return True
+        progress[:] = [done]
+        return False
+
+    def _connect(self, operation: OperationFields) -> None:
+        """Begin to connect, or see what came of it. Raises BlockingIOError while it is under way."""
+        ledger = self._ledger
+        answers = progress_of(operation)  # of connect_ex, then of SO_ERROR, which each error leaves only once
+        stdlib_socket = operation.stdlib_socket
+        if not answers:
+            answers.extend(map(stdlib_socket.connect_ex, (operation.address,)))
+            if answers[0] in _CONNECTING:
+                raise BlockingIOError
+            error = answers[0]
+        else:
+            answers.extend(map(stdlib_socket.getsockopt, *_SO_ERROR))
+            error = next(filter(None, answers[1:]), 0)
+            if not error and not _is_connected(stdlib_socket):
+                raise BlockingIOError
+        if error:
+            raise OSError(error, os.strerror(error))
+        ledger.outcome = 0
+
+    def begin_socket_close(self, operation: OperationFields) -> None:
+        ledger = self._ledger
+        record = self.records.get(operation.descriptor)
+        if record is not None:
+            self.drop(record, -errno.ECANCELED)
+        try:
+            (ledger.outcome,) = map(os.close, (operation.descriptor,))
+        except InterruptedError:
+            ledger.outcome = 0  # it is closed all the same
+        except OSError as error:
+            ledger.outcome = ledger.failure(operation, error)
+        ledger.reports.append((operation, operation.identifier, ledger.outcome, 0))
+        ledger.outcome = NOTHING
+
+    # Readiness as such.
+
+    def begin_handle_poll(self, operation: OperationFields) -> None:
+        if self._look_for(operation):
+            return
+        descriptor = operation.descriptor
+        record = self.records.get(descriptor)
+        if record is not None and record.is_stale():
+            self.drop(record, -errno.EBADF)
+            record = None
+        if record is None:
+            record = self.records[descriptor] = Descriptor(descriptor)
+        record.polls.append(operation)
+        if record.socket is None:
+            record.interest &= ~_interest(operation)  # the number may mean another file than the one registered
+        self._attempt_polls(record)
+
+    def _look_for(self, operation: OperationFields) -> bool:
+        """Whether the operation is done: what it waits for holds, or cannot come any more."""
+        ledger = self._ledger
+        ledger.attempts += 1
+        mask = look(operation.descriptor, _interest(operation))
+        if mask & NVAL:
+            ledger.end(operation, -errno.EBADF)
+        elif mask & ~PRI:
+            ledger.end(operation, _poll_events(mask))
+        return bool(mask & ~PRI)
+
+    def _attempt_polls(self, record: Descriptor) -> None:
+        ledger = self._ledger
+        for operation in list(record.polls):
+            ledger.attempting = operation
+            interest = _interest(operation)
+            # Watch first, look then: what comes in between is an edge.
+            if record.interest & interest != interest and not self._watch(record, interest, operation):
+                record.polls.remove(operation)
+            elif self._look_for(operation):
+                record.polls.remove(operation)
+        self._settle(record)
+
+    # Records.
+
+    def _attempt(self, record: Descriptor) -> None:
+        if record.reads:
+            self._attempt_reads(record)
+        if record.writes:
+            self._attempt_writes(record)
+        if record.polls:
+            self._attempt_polls(record)
+        self._settle(record)
+
+    def _watch(self, record: Descriptor, interest: int, operation: OperationFields) -> bool:
+        """Be interested in more. If the kernel refuses, the operation ends with its reason and the answer is False."""
+        wanted = record.interest | interest
+        if wanted != record.interest:
+            try:
+                self._events.watch(record.descriptor, wanted, known=record.interest != 0)
+            except OSError as error:
+                self._ledger.end(operation, self._ledger.failure(operation, error))
+                return False
+            record.interest = wanted
+        return True
+
+    def _settle(self, record: Descriptor) -> None:
+        """Take off interest that must not stay, and let go of a record that is not needed any more."""
+        if self._level_triggered:
+            wanted = IN if record.reads else 0
+            if record.writes:
+                wanted |= OUT
+            for operation in record.polls:
+                wanted |= _interest(operation)
+            if wanted != record.interest:
+                if wanted:
+                    self._events.watch(record.descriptor, wanted, known=record.interest != 0)
+                else:
+                    self._events.forget(record.descriptor)
+                record.interest = wanted
+        if record.socket is None and not record.polls and self.records.get(record.descriptor) is record:
+            self.drop(record, -errno.ECANCELED)
+
+    def drop(self, record: Descriptor, result: int) -> None:
+        """End all that waits on a descriptor, each with this result unless it made progress, and forget it."""
+        for operation in record.pending():
+            self._ledger.end(operation, result)
+        record.reads.clear()
+        record.writes.clear()
+        record.polls.clear()
+        if record.interest:
+            self._events.forget(record.descriptor)
+            record.interest = 0
+        del self.records[record.descriptor]
+
+    def _wait_for_turn(self, record: Descriptor) -> None:
+        if not record.waits_for_turn:
+            self.turns.append(record)
+            record.waits_for_turn = True
+
+
+def _is_connected(stdlib_socket: socket.socket) -> bool:
+    try:
+        stdlib_socket.getpeername()
+    except OSError as error:
+        if error.errno == errno.ENOTCONN:
+            return False
+        raise
+    return True
+
+
+def _interest(operation: OperationFields) -> int:
+    """What to watch for HANDLE_POLL. ERR and HUP always come; PRI stands for "nothing else"."""
+    asked = int(operation.poll_events)
+    return (IN if asked & PollEvents.IN else 0) | (OUT if asked & PollEvents.OUT else 0) or PRI
+
+
+def _poll_events(mask: int) -> int:
+    events = PollEvents.NONE
+    if mask & IN:
+        events |= PollEvents.IN
+    if mask & OUT:
+        events |= PollEvents.OUT
+    if mask & ERR:
+        events |= PollEvents.ERR
+    if mask & HUP:
+        events |= PollEvents.HUP
+    return int(events)

@@ -1,0 +1,1 @@
+"""What `python -m proactor_trio` does: the main job, which shows that everything works here, and the doctor."""

@@ -1,0 +1,258 @@
+"""SocketStream and SocketListener: a connected and a listening socket.
+
+The walk of a receive: `receive_some()` → `perform()` → `Proactor.submit_one()` → the backend, and back through the
+completion hook. The stream keeps one receive operation and submits it again for each call, so that a receive
+allocates nothing but its result.
+
+A send first asks the kernel to take what it can at once, which for a socket is nearly always everything; only what is
+left becomes an operation. Both ways are checkpoints, and a send that was cancelled has sent nothing if it was cancelled
+before; one that is cancelled half-way leaves the stream in an unknown state, as with any byte stream.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket as stdlib_socket
+from typing import Any, Final
+
+from proactor_trio._kernel.context import CONTEXT
+from proactor_trio._kernel.errors import BrokenResourceError, BusyResourceError
+from proactor_trio._kernel.interrupts import enable_ki_protection
+from proactor_trio._kernel.traps import PARK, checkpoint, checkpoint_if_cancelled
+from proactor_trio.abc import HalfCloseableStream, Listener
+from proactor_trio.backends.contract import PollEvents
+from proactor_trio.proactor.errors import ClosedResourceError
+from proactor_trio.proactor.memory import readable_view
+from proactor_trio.proactor.operation import OperationState
+from proactor_trio.proactor.operations.net import Accept, RecvBytes, Send, SocketClose
+from proactor_trio.proactor.operations.scheduling import HandlePoll
+from proactor_trio.proactor.socket import Socket
+
+DEFAULT_RECEIVE_BYTES: Final = 64 * 1024
+
+_NOW: Final = stdlib_socket.MSG_DONTWAIT | stdlib_socket.MSG_NOSIGNAL
+
+# What accept(2) may report about one connection, or about the moment, without the listener being broken.
+_IGNORABLE_ACCEPT_ERRORS: Final = frozenset(
+    getattr(errno, name)
+    for name in (
+        "EPERM", "ECONNABORTED", "EPROTO", "ENETDOWN", "ENOPROTOOPT", "EHOSTDOWN", "ENONET", "EHOSTUNREACH",
+        "EOPNOTSUPP", "ENETUNREACH",
+    )
+    if hasattr(errno, name)
+)  # fmt: skip
+
+
+def _broken(error: OSError, what: str) -> BrokenResourceError:
+    return BrokenResourceError(f"{what}: {error}")
+
+
+class SocketStream(HalfCloseableStream):
+    """A connected stream socket. One task may send and one may receive at a time.
+
+    socket: a proactor Socket, connected; the stream owns it from now on. TCP sockets get TCP_NODELAY, and the option
+        that keeps segments full while a send is large, where the system has them.
+    """
+
+    __slots__ = ("__weakref__", "_receive", "_sending", "_sent_eof", "_stdlib_send", "socket")
+
+    def __init__(self, socket: Socket) -> None:
+        if not isinstance(socket, Socket):
+            raise TypeError(f"socket must be a proactor_trio.proactor.Socket, not {type(socket).__name__}")
+        if socket.type != stdlib_socket.SOCK_STREAM:
+            raise ValueError("socket must be a stream socket (SOCK_STREAM)")
+        socket.getpeername()  # raises OSError if it is not connected
+        self._own(socket)
+
+    @classmethod
+    def _from_accepted(cls, socket: Socket) -> SocketStream:
+        stream = cls.__new__(cls)
+        stream._own(socket)
+        return stream
+
+    def _own(self, socket: Socket) -> None:
+        self.socket = socket
+        self._receive = RecvBytes(socket, DEFAULT_RECEIVE_BYTES)
+        self._stdlib_send = socket.stdlib.send
+        self._sending = False
+        self._sent_eof = False
+        if socket.family != stdlib_socket.AF_UNIX:
+            socket.stdlib.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_NODELAY, 1)
+
+    @enable_ki_protection
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Wait for bytes and return at most `max_bytes` of them (None: a good size); b"" at the end of the stream.
+
+        Raises BusyResourceError if another task receives, ClosedResourceError if it was or is being closed,
+        BrokenResourceError if the connection failed. Cancelled: no byte was lost.
+        """
+        receive = self._receive
+        state = receive.state
+        if state is not OperationState.DONE and state is not OperationState.NEW:
+            raise BusyResourceError("another task is already receiving from this stream")
+        if max_bytes is None:
+            receive.length = DEFAULT_RECEIVE_BYTES
+        elif isinstance(max_bytes, int) and max_bytes >= 1:
+            receive.length = max_bytes
+        else:
+            _refuse_max_bytes(max_bytes)
+        try:
+            data: bytes = await receive
+        except OSError as error:
+            raise _broken(error, "receiving failed") from error
+        return data
+
+    @enable_ki_protection
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send all of `data`. Returns when the kernel has taken it.
+
+        Raises BusyResourceError if another task sends, ClosedResourceError if it was or is being closed or
+        `send_eof()` was called, BrokenResourceError if the connection failed. If it is cancelled half-way, an unknown
+        part of the data was sent.
+        """
+        if self._sending:
+            raise BusyResourceError("another task is already sending on this stream")
+        task = CONTEXT.task
+        if task is None:
+            raise RuntimeError("must be called from async context")
+        if self._sent_eof or self.socket.closed:
+            await checkpoint()
+            raise ClosedResourceError("this stream was closed, or its sending side was")
+        if task.cancel_pending:
+            await checkpoint_if_cancelled()
+        self._sending = True
+        try:
+            try:
+                sent = self._stdlib_send(data, _NOW)
+            except BlockingIOError:
+                sent = 0
+            if sent != len(data):
+                await self._send_rest(data, sent)
+            else:
+                task.run.make_runnable(task)
+                await PARK
+        except OSError as error:
+            raise _broken(error, "sending failed") from error
+        finally:
+            self._sending = False
+
+    async def _send_rest(self, data: Any, sent: int) -> None:
+        view = readable_view(data, "data")
+        while sent < view.nbytes:
+            sent += await Send(self.socket, view[sent:], whole=True)
+
+    @enable_ki_protection
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait until the kernel has room for more data to send."""
+        if self._sending:
+            raise BusyResourceError("another task is already sending on this stream")
+        if self.socket.closed:
+            await checkpoint()
+            raise ClosedResourceError("this stream was closed")
+        self._sending = True
+        try:
+            await HandlePoll(self.socket, PollEvents.OUT)
+        finally:
+            self._sending = False
+
+    @enable_ki_protection
+    async def send_eof(self) -> None:
+        """Tell the peer that no more data will come; receiving goes on."""
+        if self._sending:
+            raise BusyResourceError("another task is already sending on this stream")
+        await checkpoint()
+        if self._sent_eof:
+            return
+        self._sent_eof = True
+        try:
+            self.socket.shutdown(stdlib_socket.SHUT_WR)
+        except OSError as error:
+            raise _broken(error, "ending the sending side failed") from error
+
+    @enable_ki_protection
+    async def aclose(self) -> None:
+        """Close the socket. Tasks that use it get ClosedResourceError. Closed also when cancelled."""
+        await close_socket(self.socket)
+
+    def setsockopt(self, level: int, option: int, value: int | bytes | None = None, length: int | None = None) -> None:
+        """Set an option of the socket, as socket.socket.setsockopt."""
+        if length is None:
+            if value is None:
+                raise TypeError("invalid value for argument 'value', must not be None when specifying length")
+            self.socket.setsockopt(level, option, value)
+        elif value is not None:
+            raise TypeError(f"invalid value for argument 'value': {value!r}, must be None when specifying optlen")
+        else:
+            self.socket.setsockopt(level, option, value, length)
+
+    def getsockopt(self, level: int, option: int, buffersize: int = 0) -> int | bytes:
+        """An option of the socket, as socket.socket.getsockopt."""
+        result: int | bytes = (
+            self.socket.getsockopt(level, option, buffersize) if buffersize else self.socket.getsockopt(level, option)
+        )
+        return result
+
+    def __repr__(self) -> str:
+        return f"<SocketStream on {self.socket!r}>"
+
+
+def _refuse_max_bytes(max_bytes: object) -> None:
+    if not isinstance(max_bytes, int):
+        raise TypeError(f"max_bytes must be an integer, not {type(max_bytes).__name__}")
+    raise ValueError(f"max_bytes must be at least 1, not {max_bytes}")
+
+
+async def close_socket(socket: Socket) -> None:
+    """Close a socket and end what is pending on it, whatever happens to the calling task; then a checkpoint."""
+    if not socket.closed:
+        proactor = CONTEXT.run.proactor if CONTEXT.run is not None else None
+        if proactor is None:
+            raise RuntimeError("must be called from async context")
+        proactor.submit_one(SocketClose(socket))
+    await checkpoint()
+
+
+class SocketListener(Listener[SocketStream]):
+    """A listening stream socket. socket: a proactor Socket on which `listen()` was called; owned from now on."""
+
+    __slots__ = ("__weakref__", "_accept", "socket")
+
+    def __init__(self, socket: Socket) -> None:
+        if not isinstance(socket, Socket):
+            raise TypeError(f"socket must be a proactor_trio.proactor.Socket, not {type(socket).__name__}")
+        if socket.type != stdlib_socket.SOCK_STREAM:
+            raise ValueError("socket must be a stream socket (SOCK_STREAM)")
+        if not socket.getsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_ACCEPTCONN):
+            raise ValueError("socket must be listening")
+        self.socket = socket
+        self._accept = Accept(socket)
+
+    @enable_ki_protection
+    async def accept(self) -> SocketStream:
+        """Wait for a connection. Errors of single connections are passed over.
+
+        Raises ClosedResourceError when it was or is being closed, OSError when the process or the system has no more
+        descriptors or memory; it can be called again then. Several tasks may wait at a time.
+        """
+        if self.socket.closed:
+            await checkpoint()
+            raise ClosedResourceError("this listener was closed")
+        idle = self._accept.state is OperationState.NEW or self._accept.state is OperationState.DONE
+        accept = self._accept if idle else Accept(self.socket)
+        while True:
+            try:
+                accepted: Socket = await accept
+            except OSError as error:
+                if error.errno not in _IGNORABLE_ACCEPT_ERRORS:
+                    raise
+            else:
+                accept.result = None
+                return SocketStream._from_accepted(accepted)
+
+    @enable_ki_protection
+    async def aclose(self) -> None:
+        """Stop listening. A task that waits in accept() gets ClosedResourceError."""
+        await close_socket(self.socket)
+
+    def __repr__(self) -> str:
+        return f"<SocketListener on {self.socket!r}>"
