@@ -32,6 +32,7 @@ class Descriptor:
         "reads",
         "short_read_empties",
         "socket",
+        "waits_for_turn",
         "writable",
         "writes",
     )
@@ -42,6 +43,7 @@ class Descriptor:
         self.interest = 0  # what the event set watches; 0: not registered
         self.readable = True  # an attempt may succeed; else there will be an edge (event_set.py)
         self.writable = True
+        self.waits_for_turn = False  # it stands in the queue of those that wait for no report
         self.short_read_empties = False  # a short read proves that nothing is left
         self.reads: list[OperationFields] = []
         self.writes: list[OperationFields] = []

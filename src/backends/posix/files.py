@@ -49,7 +49,8 @@ class FileOperations:
     def begin_read(self, operation: OperationFields) -> None:
         ledger = self._ledger
         view, descriptor = operation.view, operation.descriptor
-        if _NOWAIT and view.nbytes <= READ_IN_PLACE_BYTES and descriptor not in self._not_in_place:
+        fresh = operation.backend_state is None  # else a worker may be at it
+        if _NOWAIT and fresh and view.nbytes <= READ_IN_PLACE_BYTES and descriptor not in self._not_in_place:
             ledger.attempts += 1
             try:
                 (ledger.outcome,) = map(os.preadv, (descriptor,), ((view,),), (operation.offset,), (_NOWAIT,))

@@ -171,7 +171,7 @@ class DescriptorOperations:
                     length = operation.length
                     (ledger.outcome,) = map(operation.stdlib_socket.recv, (length,))
                     emptied = len(ledger.outcome) < length
-                elif not (self._accept(record, operation) if kind is Kind.ACCEPT else self._receive_whole(operation)):
+                elif not (self._accept(operation) if kind is Kind.ACCEPT else self._receive_whole(operation)):
                     self._wait_for_turn(record)
                     return
             except BlockingIOError:
@@ -181,7 +181,9 @@ class DescriptorOperations:
                 continue
             except (OSError, ValueError, TypeError, OverflowError) as error:
                 ledger.outcome = ledger.failure(operation, error)
-    XX            del reads[0]
+            reports.append((operation, operation.identifier, ledger.outcome, 0))
+            ledger.outcome = NOTHING
+            del reads[0]
             if emptied and record.short_read_empties:
                 record.readable = False
 
@@ -213,9 +215,11 @@ class DescriptorOperations:
                 continue
             except (OSError, ValueError, TypeError, OverflowError) as error:
                 ledger.outcome = ledger.failure(operation, error)
-    XX            del writes[0]
+            reports.append((operation, operation.identifier, ledger.outcome, 0))
+            ledger.outcome = NOTHING
+            del writes[0]
 
-    def _accept(self, record: Descriptor, operation: OperationFields) -> bool:
+    def _accept(self, operation: OperationFields) -> bool:
         """Take a connection, or several. False: the operation goes on when it is its turn again."""
         ledger = self._ledger
         accept = operation.stdlib_socket._accept  # type: ignore[attr-defined]
@@ -267,21 +271,18 @@ class DescriptorOperations:
     def _connect(self, operation: OperationFields) -> None:
         """Begin to connect, or see what came of it. Raises BlockingIOError while it is under way."""
         ledger = self._ledger
-        answers = progress_of(operation)  # of connect_ex, then of SO_ERROR, which each error leaves only once
+        answers = progress_of(operation)  # of connect_ex, then of SO_ERROR, which gives an error only once
         stdlib_socket = operation.stdlib_socket
         if not answers:
             answers.extend(map(stdlib_socket.connect_ex, (operation.address,)))
-            if answers[0] in _CONNECTING:
-                raise BlockingIOError
-            error = answers[0]
-        else:
+        elif answers[0] in _CONNECTING:
             answers.extend(map(stdlib_socket.getsockopt, *_SO_ERROR))
-            error = next(filter(None, answers[1:]), 0)
-            if not error and not _is_connected(stdlib_socket):
-                raise BlockingIOError
-        if error:
-            raise OSError(error, os.strerror(error))
-        ledger.outcome = 0
+        error = answers[0] if answers[0] not in _CONNECTING else next(filter(None, answers[1:]), 0)
+        if error == errno.EBADF and stdlib_socket.fileno() < 0:
+            error = errno.ECANCELED
+        if not error and (len(answers) == 1 or not _is_connected(stdlib_socket)) and answers[0]:
+            raise BlockingIOError
+        ledger.outcome = -error
 
     def begin_socket_close(self, operation: OperationFields) -> None:
         ledger = self._ledger
@@ -294,8 +295,7 @@ class DescriptorOperations:
             ledger.outcome = 0  # it is closed all the same
         except OSError as error:
             ledger.outcome = ledger.failure(operation, error)
-        ledger.reports.append((operation, operation.identifier, ledger.outcome, 0))
-        ledger.outcome = NOTHING
+        ledger.report_outcome(operation)
 
     # Readiness as such.
 
@@ -387,7 +387,7 @@ class DescriptorOperations:
         if record.interest:
             self._events.forget(record.descriptor)
             record.interest = 0
-        del self.records[record.descriptor]
+        self.records.pop(record.descriptor, None)
 
     def _wait_for_turn(self, record: Descriptor) -> None:
         if not record.waits_for_turn:

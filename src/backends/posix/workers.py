@@ -28,11 +28,12 @@ CLOSING_PATIENCE_SECONDS: Final = 5.0
 class Job:
     """One file operation on its way through the pool."""
 
-    __slots__ = ("claim", "identifier", "operation", "result")
+    __slots__ = ("claim", "descriptor", "identifier", "operation", "result")
 
     def __init__(self, operation: OperationFields) -> None:
         self.operation = operation
         self.identifier = operation.identifier
+        self.descriptor = operation.descriptor
         self.claim = [-errno.ECANCELED]
         self.result = 0
 
@@ -54,20 +55,20 @@ class WorkerPool:
         self.done: deque[Job] = deque()
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
-        self._outstanding = 0
+        self._outstanding: set[Job] = set()
         self._wake = wake
         self._name = name
 
     def submit(self, job: Job) -> None:
         """Hand a job over. Raises RuntimeError when no thread at all can be started."""
-        self._outstanding += 1
-        if len(self._threads) < THREADS and self._outstanding > len(self._threads):
+        self._outstanding.add(job)
+        if len(self._threads) < THREADS and len(self._outstanding) > len(self._threads):
             self._start_thread()
         self._queue.put(job)
 
-    def collected(self) -> None:
-        """The owner has taken a job from `done`, or back from the queue."""
-        self._outstanding -= 1
+    def collected(self, job: Job) -> None:
+        """The owner has taken a job from `done`, or back from the queue; idempotent."""
+        self._outstanding.discard(job)
 
     def close(self) -> None:
         """End the threads. One that is stuck in a system call is left to end by itself."""
@@ -84,7 +85,6 @@ class WorkerPool:
             thread.start()
         except RuntimeError:
             if not self._threads:
-                self._outstanding -= 1
                 raise
         else:
             self._threads.append(thread)
@@ -101,6 +101,13 @@ class WorkerPool:
                 self._wake()
             # A waiting thread must not keep the buffers of its last operation alive.
             del job
+
+
+def refused(job: Job) -> Job:
+    """The job as it is when no thread can be had for it."""
+    job.claim.clear()
+    job.result = -errno.EAGAIN
+    return job
 
 
 def perform(operation: OperationFields) -> int:

@@ -51,8 +51,8 @@ class Diagnosis:
     """Everything that the doctor knows.
 
     requested, requested_by: the backend's name that decides and where it came from. choice: None if nothing runs, and
-    then `failure` says why. memlock: soft and hard limit in bytes, None where there is none; io_uring_disabled: the
-    sysctl, None where the kernel does not have it.
+    then `failure` says why. memlock: soft and hard limit in bytes, each None where it is unlimited; None where the
+    system has no such limits. io_uring_disabled: the sysctl, None where the kernel does not have it.
     """
 
     requested: str
@@ -61,7 +61,7 @@ class Diagnosis:
     failure: str | None
     backends: list[BackendDiagnosis]
     compiled_helper: bool
-    memlock: tuple[int | None, int | None]
+    memlock: tuple[int | None, int | None] | None
     io_uring_disabled: int | None
     version: str
     python: str
@@ -99,14 +99,14 @@ def _try_backend(name: str, chosen_name: str | None) -> BackendDiagnosis:
     return BackendDiagnosis(name, reason is None, name == chosen_name, rank, variant, reason, errno_value)
 
 
-def _memlock_limits() -> tuple[int | None, int | None]:
+def _memlock_limits() -> tuple[int | None, int | None] | None:
     try:
         resource = importlib.import_module("resource")
     except ImportError:
-        return None, None
+        return None
     soft, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     unlimited = resource.RLIM_INFINITY
-    return None if soft == unlimited else soft, None if hard == unlimited else hard
+    return (None if soft == unlimited else soft, None if hard == unlimited else hard)
 
 
 def _io_uring_disabled() -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from proactor_trio.command.diagnosis import BackendDiagnosis, Diagnosis, diagnose
+from proactor_trio.command.diagnosis import BackendDiagnosis, Choice, Diagnosis, diagnose
 from proactor_trio.proactor import Capability
 
 #: Raised when a key of the JSON form changes its meaning or goes away; new keys do not raise it.
@@ -26,7 +26,7 @@ def _name_of(capability: Capability) -> str:
 def as_dictionary(diagnosis: Diagnosis) -> dict[str, Any]:
     """The JSON form."""
     choice = diagnosis.choice
-    soft, hard = diagnosis.memlock
+    memlock = diagnosis.memlock
     return {
         "format": FORMAT,
         "version": diagnosis.version,
@@ -35,18 +35,20 @@ def as_dictionary(diagnosis: Diagnosis) -> dict[str, Any]:
         "kernel": diagnosis.kernel,
         "machine": diagnosis.machine,
         "compiled_helper": diagnosis.compiled_helper,
-        "memlock": {"soft": soft, "hard": hard},
+        "memlock": None if memlock is None else {"soft": memlock[0], "hard": memlock[1]},
         "io_uring_disabled": diagnosis.io_uring_disabled,
         "requested": {"name": diagnosis.requested, "by": diagnosis.requested_by},
         "chosen": None if choice is None else {"name": choice.name, "variant": choice.variant, "reason": choice.reason},
         "failure": diagnosis.failure,
         "backends": [_backend_as_dictionary(backend) for backend in diagnosis.backends],
-        "capabilities": {}
-        if choice is None
-        else {
-            _name_of(capability): {"support": report.support.value, "reason": report.reason}
-            for capability, report in choice.capabilities.items()
-        },
+        "capabilities": {} if choice is None else _capabilities_as_dictionary(choice),
+    }
+
+
+def _capabilities_as_dictionary(choice: Choice) -> dict[str, Any]:
+    return {
+        _name_of(capability): {"support": report.support.value, "reason": report.reason}
+        for capability, report in choice.capabilities.items()
     }
 
 
@@ -77,8 +79,7 @@ def _rows(rows: list[tuple[str, ...]]) -> list[str]:
 def as_text(diagnosis: Diagnosis) -> str:
     """The form for people."""
     choice = diagnosis.choice
-    soft, hard = diagnosis.memlock
-    disabled = diagnosis.io_uring_disabled
+    helper = "there" if diagnosis.compiled_helper else "not there: io_uring runs by cffi's ABI mode"
     lines = ["chosen"]
     if choice is None:
         lines += _rows([("backend", "none"), ("reason", diagnosis.failure or "")])
@@ -92,12 +93,9 @@ def as_text(diagnosis: Diagnosis) -> str:
             ("proactor_trio", diagnosis.version),
             ("python", diagnosis.python),
             ("kernel", f"{diagnosis.kernel} {diagnosis.machine}"),
-            (
-                "compiled helper",
-                "there" if diagnosis.compiled_helper else "not there: io_uring runs by cffi's ABI mode",
-            ),
-            ("memlock", f"{_bytes(soft)} (hard limit: {_bytes(hard)})"),
-            ("kernel.io_uring_disabled", "does not exist here" if disabled is None else _meaning(disabled)),
+            ("compiled helper", helper),
+            ("memlock", _memlock(diagnosis.memlock)),
+            ("kernel.io_uring_disabled", _meaning(diagnosis.io_uring_disabled)),
         ]
     )
     if choice is not None:
@@ -111,7 +109,16 @@ def as_text(diagnosis: Diagnosis) -> str:
     return "\n".join(lines)
 
 
-def _meaning(disabled: int) -> str:
+def _memlock(limits: tuple[int | None, int | None] | None) -> str:
+    if limits is None:
+        return "does not exist here"
+    soft, hard = limits
+    return f"{_bytes(soft)} (hard limit: {_bytes(hard)})"
+
+
+def _meaning(disabled: int | None) -> str:
+    if disabled is None:
+        return "does not exist here"
     return _SWITCH_MEANINGS.get(disabled, str(disabled))
 
 
