@@ -222,7 +222,7 @@ class BackendOptions:
 
 
 class Backend(ABC):
-    """One kernel interface. Created by `Backend(complete, options)`; raises BackendUnavailable when it cannot run here."""
+    """One kernel interface. Created by `Backend(complete, options)`; that raises BackendUnavailable where it cannot run."""
 
     #: The name by which it is chosen and shown.
     name: ClassVar[str]
@@ -256,6 +256,10 @@ class Backend(ABC):
 
         Returns early when anything was reported, when `wake()` was called, and when a signal arrived.
         """
+
+    @abstractmethod
+    def is_quiet(self) -> bool:
+        """Whether `poll(0)` would certainly do nothing, found out without a system call. False is always right."""
 
     @abstractmethod
     def wake(self) -> None:

@@ -51,6 +51,7 @@ _LARGEST_TURN_WHILE_CANCELLING: Final = 0.001
 _MORE: Final = int(CompletionFlags.MORE)
 _INTERRUPTED_TURNS: Final = frozenset((-errno.EINTR, -errno.EAGAIN, -errno.EBUSY))
 _CLOSE_ENTRIES: Final = 2
+_SQE_SHIFT: Final = c.SQE_SHIFT
 
 
 class IoUringBackend(Backend):
@@ -118,12 +119,11 @@ class IoUringBackend(Backend):
     def start(self, operation: OperationFields) -> None:
         ring = self._ring
         tail = ring.tail
-        kind = operation.kind
-        if kind is Kind.SOCKET_CLOSE or kind is Kind.FILE_CLOSE:
+        encoder = self._encoders[operation.kind]
+        if encoder is encode.encode_close:
             self._start_close(operation)
         elif tail != ring.limit or self._make_room(1):
-            tail = ring.tail
-            self._encoders[kind](ring.sqes, (tail & ring.mask) << c.SQE_SHIFT, operation, 0)
+            encoder(ring.sqes, (tail & ring.mask) << _SQE_SHIFT, operation, 0)
             ring.tail = tail + 1
         else:
             self._postponed.append(operation)
@@ -135,8 +135,8 @@ class IoUringBackend(Backend):
             return
         ring = self._ring
         tail = ring.tail
-        encode.encode_cancel_descriptor(ring.sqes, (tail & ring.mask) << c.SQE_SHIFT, operation.descriptor, _IGNORED)
-        encode.encode_close(ring.sqes, ((tail + 1) & ring.mask) << c.SQE_SHIFT, operation, 0)
+        encode.encode_cancel_descriptor(ring.sqes, (tail & ring.mask) << _SQE_SHIFT, operation.descriptor, _IGNORED)
+        encode.encode_close(ring.sqes, ((tail + 1) & ring.mask) << _SQE_SHIFT, operation, 0)
         ring.tail = tail + _CLOSE_ENTRIES
 
     def _abort_postponed(self, descriptor: int) -> None:
@@ -167,7 +167,7 @@ class IoUringBackend(Backend):
         previous: OperationFields | None = None
         for index, operation in enumerate(operations):
             flags = c.SQE_IO_LINK if index < last else 0
-            place = ((tail + index) & ring.mask) << c.SQE_SHIFT
+            place = ((tail + index) & ring.mask) << _SQE_SHIFT
             self._encoders[operation.kind](ring.sqes, place, operation, flags)
             operation.after = previous
             previous = operation
@@ -176,11 +176,9 @@ class IoUringBackend(Backend):
     def _make_room(self, entries: int) -> bool:
         """Whether `entries` places are free, after handing over what is there if need be."""
         ring = self._ring
-        if ring.limit - ring.tail >= entries:
-            return True
-        if ring.flush() == 0 and ring.limit - ring.tail >= entries:
-            return True
-        return False
+        if ring.limit - ring.tail < entries:
+            ring.flush()
+        return ring.limit - ring.tail >= entries
 
     # Cancelling --------------------------------------------------------------------------------------------------
 
@@ -195,7 +193,7 @@ class IoUringBackend(Backend):
             tail = ring.tail
             encode.encode_cancel(
                 ring.sqes,
-                (tail & ring.mask) << c.SQE_SHIFT,
+                (tail & ring.mask) << _SQE_SHIFT,
                 operation.identifier,
                 operation.identifier | _CANCEL_BIT,
             )
@@ -236,6 +234,11 @@ class IoUringBackend(Backend):
             ring.acknowledge(tail)
             self._dispatch()
 
+    def is_quiet(self) -> bool:
+        return self._ring.silent and not (
+            self._batch or self._postponed or self._aborted or self._repeat_cancel or self._postponed_chains
+        )
+
     def _before_turn(self, timeout: float | None) -> float | None:
         while self._aborted:
             operation = self._aborted[0]
@@ -249,7 +252,8 @@ class IoUringBackend(Backend):
             self.start(self._postponed.popleft())
         if self._repeat_cancel:
             self._repeat_cancels()
-            timeout = _LARGEST_TURN_WHILE_CANCELLING if timeout is None else min(timeout, 0.001)
+            longest = _LARGEST_TURN_WHILE_CANCELLING
+            timeout = longest if timeout is None else min(timeout, longest)
         return timeout
 
     def _dispatch(self) -> None:
@@ -322,7 +326,7 @@ class IoUringBackend(Backend):
         ring = self._ring
         self._make_room(1)
         encode.encode_poll_multishot(
-            ring.sqes, (ring.tail & ring.mask) << c.SQE_SHIFT, self._wake_reader.fileno(), _WAKEUP
+            ring.sqes, (ring.tail & ring.mask) << _SQE_SHIFT, self._wake_reader.fileno(), _WAKEUP
         )
         ring.tail += 1
 
@@ -361,7 +365,7 @@ class IoUringBackend(Backend):
         """End the wake-up poll and wait for its completion: closing a ring does not end operations in time."""
         ring = self._ring
         self._make_room(1)
-        encode.encode_cancel_everything(ring.sqes, (ring.tail & ring.mask) << c.SQE_SHIFT, _IGNORED)
+        encode.encode_cancel_everything(ring.sqes, (ring.tail & ring.mask) << _SQE_SHIFT, _IGNORED)
         ring.tail += 1
         for _ in range(10):
             ring.turn(0.1)

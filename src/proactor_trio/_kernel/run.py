@@ -72,6 +72,7 @@ class Run:
         strict_exception_groups: bool,
     ) -> None:
         self.proactor = proactor
+        self._is_quiet = proactor.is_quiet
         self.clock = clock
         self.current_time = clock.current_time
         self.instruments = Instruments(instruments)
@@ -88,6 +89,8 @@ class Run:
         self.system_nursery: Nursery | None = None
         self.main_outcome: Outcome[Any] | None = None
         self.root_outcome: Outcome[Any] | None = None
+        #: Whether the last task has ended.
+        self.finished = False
         self.interrupt_pending = False
         self.active_threads = 0
         self.autojump_threshold = _inf
@@ -120,11 +123,6 @@ class Run:
             coroutine, self._root, "<init>", None, scope, self.system_context, ki_protected=True
         )
 
-    @property
-    def finished(self) -> bool:
-        """Whether the last task has ended."""
-        return self.root_outcome is not None
-
     def wait_limit(self) -> float | None:
         """How long the next collect() may wait, in seconds; None: until something happens."""
         if self.runq or self.entry_queue:
@@ -147,10 +145,11 @@ class Run:
         """Hand submissions over, wait at most `limit` seconds, take completions."""
         if self.instruments.any:
             self.instruments.call("before_io_wait", LONGEST_SLEEP if limit is None else limit)
-        self.proactor.poll(limit)
+        if limit != 0 or not self._is_quiet():
+            self.proactor.poll(limit)
         if self.instruments.any:
             self.instruments.call("after_io_wait", LONGEST_SLEEP if limit is None else limit)
-        if self.active_threads and limit == 0:
+        if limit == 0 and self.active_threads:
             self._let_other_threads_run()
 
     def tick(self) -> None:
@@ -364,6 +363,7 @@ class Run:
             self.instruments.call("after_task_step", task)
         if task is self.root_task:
             self.root_outcome = Value(None) if error is None else Error(error)
+            self.finished = True
             return
         if task is self.main_task:
             self.main_outcome = Value(value) if error is None else Error(error)

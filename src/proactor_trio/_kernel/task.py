@@ -232,7 +232,10 @@ class Task:
     def operation_completed(self, operation: Operation) -> None:
         """The proactor's call when the operation that this task awaits has its final completion."""
         self.waiting = None
-        self.run.make_runnable(self)
+        run = self.run
+        run.runq.append(self)
+        if run.instruments.any:
+            run.instruments.call("task_scheduled", self)
 
 
 def _name_of(function: object) -> str:

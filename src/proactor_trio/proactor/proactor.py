@@ -77,7 +77,6 @@ class Proactor:
         self._software = SoftwareOperations()
         self._errors: list[Exception] = []
         self._delivered = 0
-        self._submitted = 0
         self._polling = False
         self._closed = False
         self._inherited = False
@@ -133,7 +132,7 @@ class Proactor:
     def statistics(self) -> Mapping[str, int]:
         """Counters since creation. Any thread; approximate while the owner runs."""
         return {
-            "submitted": self._submitted,
+            "submitted": self._next_identifier - 1,
             "delivered": self._delivered,
             "in_flight": len(self._in_flight),
             **self._backend.statistics(),
@@ -180,7 +179,13 @@ class Proactor:
         operation._prepare()
         operation._proactor = self
         operation.state = _SUBMITTED
-        self._begin(operation)
+        operation.identifier = identifier = self._next_identifier
+        self._next_identifier = identifier + 1
+        self._in_flight[identifier] = operation
+        if operation.kind in self._native_kinds:
+            self._backend.start(operation)
+        else:
+            self._software.start(operation)
 
     def _check_idle(self, operation: Operation) -> None:
         if operation.state is not _NEW and operation.state is not _DONE:
@@ -201,12 +206,9 @@ class Proactor:
         operation.identifier = identifier = self._next_identifier
         self._next_identifier = identifier + 1
         self._in_flight[identifier] = operation
-        self._submitted += 1
 
     def _begin(self, operation: Operation) -> None:
-        operation.identifier = identifier = self._next_identifier
-        self._next_identifier = identifier + 1
-        self._in_flight[identifier] = operation
+        self._register(operation)
         if operation.kind in self._native_kinds:
             self._backend.start(operation)
         else:
@@ -288,6 +290,10 @@ class Proactor:
         if self._errors:
             self._raise_errors()
         return self._delivered - delivered
+
+    def is_quiet(self) -> bool:
+        """Whether `poll(0)` would certainly deliver nothing; costs no system call. Owner thread only."""
+        return not self._remote and not self._software and self._backend.is_quiet()
 
     def _prepare_first_poll(self) -> None:
         self._check_usable()
