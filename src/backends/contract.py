@@ -141,7 +141,7 @@ class OperationFields:
     | FILE_SYNC    | descriptor, data_only                            | 0                                       |
     | FILE_CLOSE   | descriptor                                       | 0; first ends all that is pending on it |
 
-    `deadline` is in seconds on the clock of `time.monotonic()`. `offset` is a byte position; there is no current
+    `stdlib_socket` is made at its first use where the socket came from Accept. `deadline` is in seconds on the clock of `time.monotonic()`. `offset` is a byte position; there is no current
     position at this level. `backend_state` and `data` belong to the backend between start and final report.
     """
 
@@ -163,7 +163,6 @@ class OperationFields:
         "open_flags",
         "path",
         "poll_events",
-        "stdlib_socket",
         "view",
         "whole",
     )

@@ -68,6 +68,7 @@ class IoUringBackend(Backend):
             disabled=options.created_for_another_thread,
             native=self.native_helper,
         )
+        self._is_silent = ring.is_silent
         self._wake_reader, self._wake_writer = socket.socketpair()
         try:
             opcodes = supported_opcodes(ring)
@@ -221,7 +222,7 @@ class IoUringBackend(Backend):
             return
         if self._postponed or self._aborted or self._repeat_cancel or self._postponed_chains:
             timeout = self._before_turn(timeout)
-        if timeout == 0 and ring.silent:
+        if timeout == 0 and ring.is_silent():
             return
         error = ring.turn(timeout)
         if error and error not in _INTERRUPTED_TURNS:
@@ -235,7 +236,7 @@ class IoUringBackend(Backend):
             self._dispatch()
 
     def is_quiet(self) -> bool:
-        return self._ring.silent and not (
+        return self._is_silent() and not (
             self._batch or self._postponed or self._aborted or self._repeat_cancel or self._postponed_chains
         )
 

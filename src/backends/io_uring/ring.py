@@ -102,6 +102,7 @@ class Ring:
         "enters",
         "entries",
         "features",
+        "is_silent",
         "limit",
         "mask",
         "native",
@@ -130,6 +131,7 @@ class Ring:
         self.limit = self.tail + self.entries
         self.enters = 0
         self._enter = self._choose_enter()
+        self.is_silent = self._make_is_silent()
 
     def _set_up(self, entries: int, extra_flags: int) -> tuple[Any, ...]:
         code = errno.EINVAL
@@ -237,14 +239,21 @@ class Ring:
         )  # fmt: skip
         return -last_errno() if result < 0 else self._completion_tail[0]
 
-    @property
-    def silent(self) -> bool:
-        """Nothing to submit, nothing to read, nothing for the kernel to do on our behalf."""
-        return (
-            self._completion_tail[0] == self._completion_head[0]
-            and not self._submission_flags[0] & (c.SQ_TASKRUN | c.SQ_CQ_OVERFLOW)
-            and self.tail & 0xFFFFFFFF == self._submission_head[0]
-        )
+    def _make_is_silent(self) -> Callable[[], bool]:
+        completion_tail, completion_head = self._completion_tail, self._completion_head
+        submission_flags = self._submission_flags
+        work = c.SQ_TASKRUN | c.SQ_CQ_OVERFLOW
+        entries = self.entries
+
+        def is_silent() -> bool:
+            """Nothing to submit, nothing to read, nothing for the kernel to do on our behalf."""
+            return (
+                self.tail + entries == self.limit
+                and completion_tail[0] == completion_head[0]
+                and not submission_flags[0] & work
+            )
+
+        return is_silent
 
     def turn(self, timeout: float | None) -> int:
         """Submit, let the kernel work, wait for one completion or `timeout` seconds. Returns 0 or -errno.

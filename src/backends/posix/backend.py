@@ -27,7 +27,6 @@ import socket
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from proactor_trio.backends.contract import (
     Backend,
@@ -153,6 +152,9 @@ class PosixBackend(Backend):
         self._ledger.attempting = None
         if self._reports:
             self._ledger.deliver()
+
+    def is_quiet(self) -> bool:
+        return False  # only the kernel knows
 
     def wake(self) -> None:
         # The flag says that a byte is there or about to be. Only the owner clears it, after it took the byte and before

@@ -331,9 +331,7 @@ class DescriptorOperations:
             ledger.attempting = operation
             interest = _interest(operation)
             # Watch first, look then: what comes in between is an edge.
-            if record.interest & interest != interest and not self._watch(record, interest, operation):
-                record.polls.remove(operation)
-            elif self._look_for(operation):
+            if not self._watch(record, interest, operation) or self._look_for(operation):
                 record.polls.remove(operation)
         self._settle(record)
 

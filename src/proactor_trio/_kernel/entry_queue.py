@@ -24,23 +24,23 @@ _FINISHED: Final = "this run has finished"
 class EntryQueue:
     """The calls that wait to be made in the run's thread."""
 
-    __slots__ = ("_idempotent", "_run", "closed", "waiting")
+    __slots__ = ("_run", "closed", "idempotent", "waiting")
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self.waiting: deque[Entry] = deque()
-        self._idempotent: dict[Entry, None] = {}
+        self.idempotent: dict[Entry, None] = {}
         self.closed = False
 
     def __len__(self) -> int:
-        return len(self.waiting) + len(self._idempotent)
+        return len(self.waiting) + len(self.idempotent)
 
     def add(self, entry: Entry, idempotent: bool) -> None:
         """Any thread, any signal handler."""
         if self.closed:
             raise RunFinishedError(_FINISHED)
         if idempotent:
-            self._idempotent[entry] = None
+            self.idempotent[entry] = None
         else:
             self.waiting.append(entry)
         self._run.proactor.wake()
@@ -50,9 +50,9 @@ class EntryQueue:
         for _ in range(len(self.waiting)):
             function, arguments = self.waiting.popleft()
             function(*arguments)
-        while self._idempotent:
-            function, arguments = next(iter(self._idempotent))
-            del self._idempotent[function, arguments]
+        while self.idempotent:
+            function, arguments = next(iter(self.idempotent))
+            del self.idempotent[function, arguments]
             function(*arguments)
 
 

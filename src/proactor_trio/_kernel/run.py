@@ -156,7 +156,8 @@ class Run:
         """Everything between two collects; see the top of this file."""
         if self.deadlines.heap:
             self._expire_deadlines()
-        if self.entry_queue:
+        entry_queue = self.entry_queue
+        if entry_queue.waiting or entry_queue.idempotent:
             self._make_entered_calls()
         if not self.runq and self._idle_reason is not None:
             self._tell_idle()

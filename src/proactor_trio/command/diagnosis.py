@@ -19,7 +19,8 @@ from proactor_trio.proactor import BackendUnavailable, Capability, CapabilityRep
 
 _HELPER: Final = "proactor_trio.backends.io_uring._native"
 _SWITCH: Final = Path("/proc/sys/kernel/io_uring_disabled")
-_NOT_LOADED: Final = (ImportError, AttributeError, OSError)
+#: What may keep an external backend from being created: not installed, wrongly registered, made for another contract.
+_NOT_LOADED: Final = (ImportError, AttributeError, TypeError, OSError)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,16 @@
 
 A Socket is closed once: by the operation SocketClose, which first ends what is pending on it, or by `close()` while
 nothing is. From then on its descriptor is -1 and every use of it raises ClosedResourceError. Dropping one that is open
-closes it with a ResourceWarning, by the stdlib's own rule.
+closes it with a ResourceWarning.
+
+The stdlib object of an accepted connection is made only when somebody asks for it: it costs more than the accept.
 """
 
 from __future__ import annotations
 
 import os
 import socket
+import warnings
 from typing import Any
 
 from proactor_trio.proactor.errors import ClosedResourceError
@@ -18,10 +21,9 @@ class Socket:
     """A socket for operations.
 
     Owned by whoever holds it; used by the operations of one proactor at a time. Not thread-safe: its operations are.
-    `stdlib` is the wrapped socket.socket, for options, names and addresses; not for blocking calls.
     """
 
-    __slots__ = ("__weakref__", "closed", "descriptor", "family", "stdlib", "type")
+    __slots__ = ("__weakref__", "_stdlib", "closed", "descriptor", "family", "proto", "type")
 
     def __init__(self, family: int = socket.AF_INET, type: int = socket.SOCK_STREAM, proto: int = 0) -> None:
         """Create a new socket: non-blocking, not inherited by child processes."""
@@ -36,26 +38,37 @@ class Socket:
         instance._adopt(stdlib)
         return instance
 
-    @classmethod
-    def _from_accepted(cls, stdlib: socket.socket) -> Socket:
-        """Take over a socket that the kernel made non-blocking when it accepted it."""
-        instance = cls.__new__(cls)
-        instance.stdlib = stdlib
-        instance.descriptor = stdlib.fileno()
-        instance.family = stdlib.family
-        instance.type = stdlib.type
-        instance.closed = False
-        return instance
+    def _accepted(self, descriptor: int) -> Socket:
+        """A socket for a connection of this listener that the kernel has made non-blocking."""
+        connection = Socket.__new__(Socket)
+        connection._stdlib = None
+        connection.descriptor = descriptor
+        connection.family = self.family
+        connection.type = self.type
+        connection.proto = self.proto
+        connection.closed = False
+        return connection
 
     def _adopt(self, stdlib: socket.socket) -> None:
-        stdlib.setblocking(False)
-        self.stdlib = stdlib
-        self.descriptor = stdlib.fileno()
-        self.family = stdlib.family
-        self.type = stdlib.type
-        self.closed = self.descriptor < 0
-        if self.closed:
+        self.closed = True
+        if stdlib.fileno() < 0:
             raise ClosedResourceError("stdlib: this socket is closed")
+        stdlib.setblocking(False)
+        self._stdlib: socket.socket | None = stdlib
+        self.descriptor = stdlib.fileno()
+        self.family: int = stdlib.family
+        self.type: int = stdlib.type
+        self.proto = stdlib.proto
+        self.closed = False
+
+    @property
+    def stdlib(self) -> socket.socket:
+        """The socket.socket for options, names and addresses; not for blocking calls, and not to be closed."""
+        if self._stdlib is None:
+            if self.closed:
+                raise ClosedResourceError("this socket was closed")
+            self._stdlib = socket.socket(self.family, self.type, self.proto, fileno=self.descriptor)
+        return self._stdlib
 
     def fileno(self) -> int:
         """The descriptor, -1 once it is closed."""
@@ -96,9 +109,12 @@ class Socket:
 
     def _detach(self) -> int:
         """Mark it closed and give up the descriptor, which the caller closes."""
+        descriptor = self.descriptor
         self.closed = True
         self.descriptor = -1
-        return self.stdlib.detach()
+        if self._stdlib is not None:
+            self._stdlib.detach()
+        return descriptor
 
     def _open_stdlib(self) -> socket.socket:
         if self.closed:
@@ -107,3 +123,8 @@ class Socket:
 
     def __repr__(self) -> str:
         return f"<Socket {'closed' if self.closed else self.stdlib!r}>"
+
+    def __del__(self, _warn: Any = warnings.warn, _close: Any = os.close) -> None:
+        if not getattr(self, "closed", True):
+            _warn(f"unclosed {self!r}", ResourceWarning, source=self)
+            _close(self._detach())

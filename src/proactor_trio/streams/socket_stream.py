@@ -12,6 +12,7 @@ before; one that is cancelled half-way leaves the stream in an unknown state, as
 from __future__ import annotations
 
 import errno
+import os
 import socket as stdlib_socket
 from typing import Any, Final
 
@@ -29,8 +30,6 @@ from proactor_trio.proactor.operations.scheduling import HandlePoll
 from proactor_trio.proactor.socket import Socket
 
 DEFAULT_RECEIVE_BYTES: Final = 64 * 1024
-
-_NOW: Final = stdlib_socket.MSG_DONTWAIT | stdlib_socket.MSG_NOSIGNAL
 
 # What accept(2) may report about one connection, or about the moment, without the listener being broken.
 _IGNORABLE_ACCEPT_ERRORS: Final = frozenset(
@@ -50,11 +49,10 @@ def _broken(error: OSError, what: str) -> BrokenResourceError:
 class SocketStream(HalfCloseableStream):
     """A connected stream socket. One task may send and one may receive at a time.
 
-    socket: a proactor Socket, connected; the stream owns it from now on. TCP sockets get TCP_NODELAY, and the option
-        that keeps segments full while a send is large, where the system has them.
+    socket: a proactor Socket, connected; the stream owns it from now on. TCP sockets get TCP_NODELAY.
     """
 
-    __slots__ = ("__weakref__", "_receive", "_sending", "_sent_eof", "_stdlib_send", "socket")
+    __slots__ = ("__weakref__", "_receive", "_sending", "_sent_eof", "socket")
 
     def __init__(self, socket: Socket) -> None:
         if not isinstance(socket, Socket):
@@ -62,10 +60,12 @@ class SocketStream(HalfCloseableStream):
         if socket.type != stdlib_socket.SOCK_STREAM:
             raise ValueError("socket must be a stream socket (SOCK_STREAM)")
         socket.getpeername()  # raises OSError if it is not connected
+        disable_nagle(socket)
         self._own(socket)
 
     @classmethod
     def _from_accepted(cls, socket: Socket) -> SocketStream:
+        """For a connected socket that has its options already."""
         stream = cls.__new__(cls)
         stream._own(socket)
         return stream
@@ -73,11 +73,8 @@ class SocketStream(HalfCloseableStream):
     def _own(self, socket: Socket) -> None:
         self.socket = socket
         self._receive = RecvBytes(socket, DEFAULT_RECEIVE_BYTES)
-        self._stdlib_send = socket.stdlib.send
         self._sending = False
         self._sent_eof = False
-        if socket.family != stdlib_socket.AF_UNIX:
-            socket.stdlib.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_NODELAY, 1)
 
     @enable_ki_protection
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
@@ -123,7 +120,7 @@ class SocketStream(HalfCloseableStream):
         self._sending = True
         try:
             try:
-                sent = self._stdlib_send(data, _NOW)
+                sent = os.write(self.socket.descriptor, data)
             except BlockingIOError:
                 sent = 0
             if sent != len(data):
@@ -196,6 +193,12 @@ class SocketStream(HalfCloseableStream):
         return f"<SocketStream on {self.socket!r}>"
 
 
+def disable_nagle(socket: Socket) -> None:
+    """Small sends go out at once (TCP_NODELAY); no effect on sockets that are not TCP."""
+    if socket.family != stdlib_socket.AF_UNIX:
+        socket.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_NODELAY, 1)
+
+
 def _refuse_max_bytes(max_bytes: object) -> None:
     if not isinstance(max_bytes, int):
         raise TypeError(f"max_bytes must be an integer, not {type(max_bytes).__name__}")
@@ -215,7 +218,7 @@ async def close_socket(socket: Socket) -> None:
 class SocketListener(Listener[SocketStream]):
     """A listening stream socket. socket: a proactor Socket on which `listen()` was called; owned from now on."""
 
-    __slots__ = ("__weakref__", "_accept", "socket")
+    __slots__ = ("__weakref__", "_accept", "_options_are_inherited", "socket")
 
     def __init__(self, socket: Socket) -> None:
         if not isinstance(socket, Socket):
@@ -224,8 +227,10 @@ class SocketListener(Listener[SocketStream]):
             raise ValueError("socket must be a stream socket (SOCK_STREAM)")
         if not socket.getsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_ACCEPTCONN):
             raise ValueError("socket must be listening")
+        disable_nagle(socket)
         self.socket = socket
         self._accept = Accept(socket)
+        self._options_are_inherited: bool | None = None
 
     @enable_ki_protection
     async def accept(self) -> SocketStream:
@@ -247,7 +252,16 @@ class SocketListener(Listener[SocketStream]):
                     raise
             else:
                 accept.result = None
-                return SocketStream._from_accepted(accepted)
+                return self._stream_of(accepted)
+
+    def _stream_of(self, connection: Socket) -> SocketStream:
+        """Linux hands a listener's TCP_NODELAY on to its connections; the first one shows whether this system does."""
+        if self._options_are_inherited is None and connection.family != stdlib_socket.AF_UNIX:
+            inherited = connection.getsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_NODELAY)
+            self._options_are_inherited = bool(inherited)
+        if self._options_are_inherited is False:
+            disable_nagle(connection)
+        return SocketStream._from_accepted(connection)
 
     @enable_ki_protection
     async def aclose(self) -> None:

@@ -33,7 +33,11 @@ class SocketOperation(Operation):
             raise TypeError(f"socket must be a proactor_trio.proactor.Socket, not {type(socket).__name__}")
         super().__init__(completion_fn, user_data, flags)
         self.socket = socket
-        self.stdlib_socket = socket.stdlib
+
+    @property
+    def stdlib_socket(self) -> stdlib_socket.socket:  # type: ignore[override]
+        """For backends that call the stdlib."""
+        return self.socket.stdlib
 
     def _prepare(self) -> None:
         socket = self.socket
@@ -57,12 +61,7 @@ class Accept(SocketOperation):
     can_be_multishot = True
 
     def _finish(self, result: int) -> Socket:
-        accepted = self.data
-        self.data = None
-        if accepted is None:
-            listener = self.stdlib_socket
-            accepted = stdlib_socket.socket(listener.family, listener.type, listener.proto, fileno=result)
-        return Socket._from_accepted(accepted)
+        return self.socket._accepted(result)
 
 
 class Connect(SocketOperation):
