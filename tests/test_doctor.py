@@ -34,7 +34,7 @@ def json_of(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict[
 def paths_of(value: object, prefix: str = "") -> set[str]:
     """The keys of nested dictionaries as `outer.inner`; `[]` for the elements of lists."""
     if isinstance(value, list):
-        return set().union(*(paths_of(element, f"{prefix}[]") for element in value))
+        return {prefix}.union(*(paths_of(element, f"{prefix}[]") for element in value))
     if not isinstance(value, dict):
         return {prefix}
     inner = (paths_of(element, f"{prefix}.{key}" if prefix else key) for key, element in value.items())

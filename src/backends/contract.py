@@ -141,7 +141,8 @@ class OperationFields:
     | FILE_SYNC    | descriptor, data_only                            | 0                                       |
     | FILE_CLOSE   | descriptor                                       | 0; first ends all that is pending on it |
 
-    `stdlib_socket` is made at its first use where the socket came from Accept. `deadline` is in seconds on the clock of `time.monotonic()`. `offset` is a byte position; there is no current
+    `stdlib_socket` is made at its first use where the socket came from Accept.
+    `deadline` is in seconds on the clock of `time.monotonic()`. `offset` is a byte position; there is no current
     position at this level. `backend_state` and `data` belong to the backend between start and final report.
     """
 
@@ -221,7 +222,7 @@ class BackendOptions:
 
 
 class Backend(ABC):
-    """One kernel interface. Created by `Backend(complete, options)`; that raises BackendUnavailable where it cannot run."""
+    """One kernel interface. `Backend(complete, options)` raises BackendUnavailable where it cannot run."""
 
     #: The name by which it is chosen and shown.
     name: ClassVar[str]

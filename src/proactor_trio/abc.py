@@ -66,7 +66,7 @@ class ReceiveStream(AsyncResource):
         """Wait for bytes and return at most `max_bytes` of them; nothing at the end of the stream."""
 
     def __aiter__(self) -> AsyncIterator[bytes | bytearray]:
-        return self  # type: ignore[return-value]
+        return self
 
     async def __anext__(self) -> bytes | bytearray:
         data = await self.receive_some()

@@ -97,7 +97,8 @@ class CapacityLimiter:
         self.total_tokens = total_tokens
 
     def __repr__(self) -> str:
-        return f"<CapacityLimiter at {id(self):#x}, {len(self._borrowers)}/{self._total_tokens} with {len(self._lot)} waiting>"
+        held = f"{len(self._borrowers)}/{self._total_tokens}"
+        return f"<CapacityLimiter at {id(self):#x}, {held} with {len(self._lot)} waiting>"
 
     @property
     def total_tokens(self) -> int | float:

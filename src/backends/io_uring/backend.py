@@ -179,7 +179,7 @@ class IoUringBackend(Backend):
         ring = self._ring
         if ring.limit - ring.tail < entries:
             ring.flush()
-        return ring.limit - ring.tail >= entries
+        return bool(ring.limit - ring.tail >= entries)
 
     # Cancelling --------------------------------------------------------------------------------------------------
 

@@ -27,15 +27,15 @@ import os
 import platform
 import resource
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, Final
 
 from proactor_trio.backends.contract import BackendUnavailable
 from proactor_trio.backends.io_uring import constants as c
 from proactor_trio.backends.io_uring.mapping import NULL, SYSCALL, Mapping, address_of, last_errno, pin
 
-_native: Any
 try:
-    from proactor_trio.backends.io_uring import _native
+    _native: Any = import_module("proactor_trio.backends.io_uring._native")
 except ImportError:
     _native = None
 
@@ -278,7 +278,8 @@ class Ring:
 
     def _first_taken_entry(self) -> int:
         # `tail` is a Python integer and does not wrap; the kernel's head wraps at 32 bits.
-        return self.tail + self.entries - ((self.tail - self._submission_head[0]) & 0xFFFFFFFF)
+        limit: int = self.tail + self.entries - ((self.tail - self._submission_head[0]) & 0xFFFFFFFF)
+        return limit
 
     # Completions -------------------------------------------------------------------------------------------------
 
@@ -291,14 +292,14 @@ class Ring:
             return tail, []
         first = head & self._completion_mask
         if count == 1:
-            return tail, [c.CQE.unpack_from(self._completions, first << c.CQE_SHIFT)]  # type: ignore[list-item]
+            return tail, [c.CQE.unpack_from(self._completions, first << c.CQE_SHIFT)]
         end = first + count
         size = self._completion_mask + 1
         if end <= size:
-            return tail, list(c.CQE.iter_unpack(self._completions[first << c.CQE_SHIFT : end << c.CQE_SHIFT]))  # type: ignore[arg-type]
+            return tail, list(c.CQE.iter_unpack(self._completions[first << c.CQE_SHIFT : end << c.CQE_SHIFT]))
         entries = list(c.CQE.iter_unpack(self._completions[first << c.CQE_SHIFT :]))
         entries += c.CQE.iter_unpack(self._completions[: (end - size) << c.CQE_SHIFT])
-        return tail, entries  # type: ignore[return-value]
+        return tail, entries
 
     def acknowledge(self, tail: int) -> None:
         """Give the places of completions up to `tail` back to the kernel. May be repeated."""

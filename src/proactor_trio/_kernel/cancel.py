@@ -8,8 +8,8 @@ Rules:
 
 1. `effective` of a scope says whether code directly inside it is to be cancelled: it was cancelled itself, or its
    parent is effective and it is no shield. It is kept up to date by `_spread()`, never computed when it is asked for.
-2. `task.cancel_pending` is `effective` of its innermost scope (or a KeyboardInterrupt that waits). Each checkpoint looks
-   at this one flag.
+2. `task.cancel_pending` is `effective` of its innermost scope (or a KeyboardInterrupt that waits). Each checkpoint
+   looks at this one flag.
 3. Cancellation is level-triggered: it is raised again at each checkpoint until the scope is left.
 4. A scope absorbs Cancelled when it is effective and would not be by its parent alone.
 5. Scopes are left in the reverse order of their entering, by the task that entered them. Leaving them otherwise (a
@@ -35,8 +35,8 @@ CancelSource = Literal["deadline", "explicit", "nursery", "shutdown", "KeyboardI
 _inf: Final = math.inf
 
 MISNESTING_ADVICE: Final = (
-    "This is probably a bug in your code that left a scope or nursery in another order, or by another task, than it was "
-    "entered. The usual cause is a `yield` inside of one, in a generator that is not a context manager or a fixture."
+    "This is probably a bug in your code that left a scope or nursery in another order, or by another task, than it "
+    "was entered. The usual cause is a `yield` inside of one, in a generator that is not a context manager or a fixture."
 )
 
 

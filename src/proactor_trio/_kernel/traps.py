@@ -6,7 +6,7 @@ while the task is parked was arranged before.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any, Final
 
 from proactor_trio._kernel.context import CONTEXT
@@ -22,8 +22,8 @@ class _Trap:
     def __init__(self, message: Message) -> None:
         self._messages = (message,)
 
-    def __await__(self) -> Iterator[Any]:
-        return iter(self._messages)
+    def __await__(self) -> Generator[Any, Any, None]:
+        return iter(self._messages)  # type: ignore[return-value]  # an iterator does for a value that is None
 
 
 PARK: Final = _Trap(PARKED)

@@ -58,7 +58,7 @@ class Chain:
         begin: Callable[[Sequence[Operation]], int],
         complete: Callable[[Operation, int, int], None],
     ) -> None:
-        """begin: starts a prefix of the steps given and returns its length, at least 1; complete: the proactor's hook."""
+        """begin: starts a prefix of the steps and returns its length, at least 1; complete: the proactor's hook."""
         self.steps = steps
         self._begin = begin
         self._complete = complete

@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 from typing import Any, Final
 
-from proactor_trio.backends.contract import Kind
+from proactor_trio.backends.contract import Kind, OperationFlags
 from proactor_trio.proactor.errors import ClosedResourceError
 from proactor_trio.proactor.file import File
 from proactor_trio.proactor.memory import readable_view, writable_view
-from proactor_trio.proactor.operation import CompletionFunction, Operation, OperationFlags
+from proactor_trio.proactor.operation import CompletionFunction, Operation
 
 _LARGEST_OFFSET: Final = (1 << 63) - 1
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import socket as stdlib_socket
 from typing import Any
 
-from proactor_trio.backends.contract import Kind
+from proactor_trio.backends.contract import Kind, OperationFlags
 from proactor_trio.proactor.address import encode_address
 from proactor_trio.proactor.errors import CANCELED, ClosedResourceError
 from proactor_trio.proactor.memory import readable_view, writable_view
-from proactor_trio.proactor.operation import CompletionFunction, Operation, OperationFlags
+from proactor_trio.proactor.operation import CompletionFunction, Operation
 from proactor_trio.proactor.socket import Socket
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from proactor_trio.backends.contract import Kind, PollEvents
-from proactor_trio.proactor.operation import CompletionFunction, Operation, OperationFlags
+from proactor_trio.backends.contract import Kind, OperationFlags, PollEvents
+from proactor_trio.proactor.operation import CompletionFunction, Operation
 
 
 class Nop(Operation):
