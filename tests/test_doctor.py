@@ -1,4 +1,4 @@
-"""The doctor: its JSON form has the keys that docs/doctor.md names, and wrong words on the command line are answered."""
+"""The doctor: its JSON form has the keys that docs/doctor.md names, and wrong words on the command line are refused."""
 
 from __future__ import annotations
 

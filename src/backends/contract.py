@@ -176,7 +176,7 @@ class OperationFields:
     stdlib_socket: socket.socket
     address: Any
     address_bytes: bytes
-    view: memoryview
+    view: Any  # a memoryview of bytes while in flight, for the kinds that have memory; else None
     length: int
     whole: bool
     offset: int

@@ -225,6 +225,8 @@ class IoUringBackend(Backend):
         if timeout == 0 and ring.is_silent():
             return
         error = ring.turn(timeout)
+        if self._postponed or self._postponed_chains:
+            self._start_postponed()  # now, so that nothing which is started later overtakes it
         if error and error not in _INTERRUPTED_TURNS:
             raise OSError(-error, f"io_uring_enter failed: {errno.errorcode.get(-error, error)}")
         tail, batch = ring.completions()
@@ -234,6 +236,12 @@ class IoUringBackend(Backend):
             self._batch = batch
             ring.acknowledge(tail)
             self._dispatch()
+
+    def _start_postponed(self) -> None:
+        for _ in range(len(self._postponed_chains)):
+            self._submit_chain(self._postponed_chains.popleft())
+        for _ in range(len(self._postponed)):
+            self.start(self._postponed.popleft())
 
     def is_quiet(self) -> bool:
         return self._is_silent() and not (
@@ -247,10 +255,7 @@ class IoUringBackend(Backend):
                 self._complete(operation, -errno.ECANCELED, 0)
             self._aborted.popleft()
             timeout = 0
-        for _ in range(len(self._postponed_chains)):
-            self._submit_chain(self._postponed_chains.popleft())
-        for _ in range(len(self._postponed)):
-            self.start(self._postponed.popleft())
+        self._start_postponed()
         if self._repeat_cancel:
             self._repeat_cancels()
             longest = _LARGEST_TURN_WHILE_CANCELLING
@@ -295,7 +300,10 @@ class IoUringBackend(Backend):
                 raise
             del self._batch[-1]
         else:
-            self._complete(operation, result, 0)
+            if result < 0:
+                self._complete_failure(operation, result)
+            else:
+                self._complete(operation, result, 0)
             del self._batch[-1]
 
     def _complete_failure(self, operation: OperationFields, result: int) -> None:

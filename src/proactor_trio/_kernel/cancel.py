@@ -36,7 +36,7 @@ _inf: Final = math.inf
 
 MISNESTING_ADVICE: Final = (
     "This is probably a bug in your code that left a scope or nursery in another order, or by another task, than it "
-    "was entered. The usual cause is a `yield` inside of one, in a generator that is not a context manager or a fixture."
+    "was entered. The usual cause is a `yield` inside of one, in a generator that is no context manager or fixture."
 )
 
 

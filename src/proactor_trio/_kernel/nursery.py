@@ -164,6 +164,7 @@ class Nursery:
             raise RuntimeError("Nursery is closed to new arrivals")
         run.spawn(async_fn, args, self, name)
 
+    @enable_ki_protection
     async def start(self, async_fn: Callable[..., Any], *args: Any, name: object = None) -> Any:
         """Start a task and wait until it calls `task_status.started(value)`; return that value.
 
@@ -179,6 +180,7 @@ class Nursery:
             self._pending_starts -= 1
             self.check_closed()
 
+    @enable_ki_protection
     async def _start(self, async_fn: Callable[..., Any], args: tuple[Any, ...], name: object) -> Any:
         failure: BaseException | None = None
         try:

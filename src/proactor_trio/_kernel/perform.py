@@ -27,6 +27,7 @@ from proactor_trio._kernel.task import CHECKPOINT, PARKED, Message, Task
 from proactor_trio.backends.contract import OperationFlags
 from proactor_trio.proactor.errors import CancelCause, ClosedResourceError, OperationCancelled
 from proactor_trio.proactor.operation import Operation, OperationState, set_performer
+from proactor_trio.proactor.proactor import Proactor
 
 
 @enable_ki_protection
@@ -82,3 +83,7 @@ def _exception_for(task: Task, error: BaseException) -> BaseException:
 
 
 set_performer(perform)
+
+# What users call on a proactor from inside a task; marked from here, since the proactor knows no scheduler.
+for _method in (Proactor.submit, Proactor.submit_one, Proactor.cancel, Proactor.wake):
+    enable_ki_protection(_method)

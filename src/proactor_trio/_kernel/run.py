@@ -102,6 +102,7 @@ class Run:
         self._previous_wakeup_descriptor: int | None = None
         self._sniffio_name: str | None = None
         self._last_let_go = 0.0
+        self._crashed = False
         self.thread_identifier = threading.get_ident()
 
     # The slices --------------------------------------------------------------------------------------------------
@@ -145,12 +146,31 @@ class Run:
         """Hand submissions over, wait at most `limit` seconds, take completions."""
         if self.instruments.any:
             self.instruments.call("before_io_wait", LONGEST_SLEEP if limit is None else limit)
-        if limit != 0 or not self._is_quiet():
-            self.proactor.poll(limit)
+        if limit == 0:
+            if not self._is_quiet():
+                self._poll(0)
+        elif self._idle_reason is None:
+            self._poll(limit)
+        else:
+            self._poll_for_idleness(limit)
         if self.instruments.any:
             self.instruments.call("after_io_wait", LONGEST_SLEEP if limit is None else limit)
         if limit == 0 and self.active_threads:
             self._let_other_threads_run()
+
+    def _poll(self, limit: float | None) -> None:
+        try:
+            self.proactor.poll(limit)
+        except Exception as error:
+            if self._crashed:
+                raise
+            self._crash(error)  # a completion function raised
+
+    def _poll_for_idleness(self, limit: float | None) -> None:
+        begun = time.monotonic()
+        self._poll(limit)
+        if limit is not None and time.monotonic() - begun < limit:
+            self._idle_reason = None  # something woke us, even if no task of ours
 
     def tick(self) -> None:
         """Everything between two collects; see the top of this file."""
@@ -252,6 +272,7 @@ class Run:
             self._crash(error)
 
     def _crash(self, error: BaseException) -> None:
+        self._crashed = True
         if self.system_nursery is None or self.system_nursery.closed:
             raise error
         assert self.root_task is not None

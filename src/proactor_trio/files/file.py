@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from proactor_trio._kernel.context import CONTEXT
+from proactor_trio._kernel.interrupts import enable_ki_protection
 from proactor_trio._kernel.traps import checkpoint
 from proactor_trio.abc import AsyncResource
 from proactor_trio.proactor.errors import ClosedResourceError
@@ -217,6 +218,7 @@ def open_flags_of(mode: str) -> int:
     return flags & ~os.O_ACCMODE | os.O_RDWR if "+" in letters else flags
 
 
+@enable_ki_protection
 async def open_file(
     file: str | bytes | os.PathLike[str] | os.PathLike[bytes], mode: str = "rb", buffering: int = 0
 ) -> AsyncFile:

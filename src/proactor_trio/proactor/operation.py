@@ -93,6 +93,8 @@ class Operation(OperationFields):
 
     #: Whether the kind has a MULTISHOT form.
     can_be_multishot: ClassVar[bool] = False
+    #: Whether `_commit()` does something.
+    has_commit: ClassVar[bool] = False
     #: Whether the kind can have a successor in a chain.
     can_be_linked: ClassVar[bool] = True
 
@@ -108,6 +110,7 @@ class Operation(OperationFields):
         self.deliveries = 0
         self.after = None
         self.data = None
+        self.view = None
         self.backend_state = None
         self.completion_fn = completion_fn
         self.user_data = user_data
@@ -132,11 +135,11 @@ class Operation(OperationFields):
         """Check and fill the backend's fields, just before submission. Raises for what cannot be submitted."""
 
     def _finish(self, result: int) -> Any:
-        """Turn a raw result (>= 0) into what the caller sees, and let go of memory."""
+        """Turn a raw result (>= 0) into what the caller sees. May be called twice for one completion."""
         return result
 
-    def _release(self) -> None:
-        """Let go of memory after a failure."""
+    def _commit(self) -> None:
+        """Called when submission can no longer fail, for kinds with `has_commit`."""
 
     def _is_short(self, result: int) -> bool:
         """Whether a successful result moved less than asked, which breaks a chain."""

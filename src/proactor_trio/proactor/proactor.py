@@ -22,6 +22,7 @@ import math
 import os
 import threading
 import time
+import warnings
 import weakref
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -159,9 +160,11 @@ class Proactor:
                 prepared.append(operation)
         except BaseException:
             for operation in prepared:
-                operation._release()
+                operation.view = None
             raise
         for operation in operations:
+            if operation.has_commit:
+                operation._commit()
             operation.state = _SUBMITTED
             operation._proactor = self
             operation._cancel_cause = CancelCause.REQUESTED
@@ -177,6 +180,8 @@ class Proactor:
         if operation.state is not _NEW and operation.state is not _DONE:
             self._check_idle(operation)
         operation._prepare()
+        if operation.has_commit:
+            operation._commit()
         operation._proactor = self
         operation.state = _SUBMITTED
         operation.identifier = identifier = self._next_identifier
@@ -184,8 +189,13 @@ class Proactor:
         self._in_flight[identifier] = operation
         if operation.kind in self._native_kinds:
             self._backend.start(operation)
-        else:
+        elif operation.kind in EMULATED_KINDS:
             self._software.start(operation)
+        else:
+            del self._in_flight[identifier]
+            operation.identifier = 0
+            operation.state = _NEW
+            self._check_idle(operation)
 
     def _check_idle(self, operation: Operation) -> None:
         if operation.state is not _NEW and operation.state is not _DONE:
@@ -356,6 +366,7 @@ class Proactor:
         self._delivered += 1
         del self._in_flight[operation.identifier]
         operation.identifier = 0
+        operation.view = None
         operation.state = _DONE
         if resume is not None:
             operation._resume = None
@@ -371,7 +382,6 @@ class Proactor:
             error: BaseException = operation._cancellation()
         else:
             error = operation._failure(result)
-        operation._release()
         operation.result = None
         operation.error = error
 
@@ -470,6 +480,13 @@ class Proactor:
     def _abandon(self) -> None:
         self._inherited = True
         self._backend.abandon()
+
+    def __del__(self) -> None:
+        # Without an owner's poll nothing can be ended here. What is in flight keeps its memory: it leaks on purpose.
+        if not getattr(self, "_closed", True) and not self._inherited and hasattr(self, "_backend"):
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
+            if not self._in_flight and self._owner == threading.get_ident():
+                self._backend.close()
 
     def __repr__(self) -> str:
         name = f" {self.options.debug_name}" if self.options.debug_name else ""

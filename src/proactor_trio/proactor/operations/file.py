@@ -101,15 +101,8 @@ class FileTransfer(FileOperation):
         if not 0 <= self.offset <= _LARGEST_OFFSET:
             raise ValueError(f"offset must be from 0 to 2**63 - 1, not {self.offset}")
 
-    def _finish(self, result: int) -> int:
-        del self.view
-        return result
-
-    def _release(self) -> None:
-        del self.view
-
     def _is_short(self, result: int) -> bool:
-        return result < self.view.nbytes
+        return bool(result < self.view.nbytes)
 
 
 class FileRead(FileTransfer):
@@ -170,10 +163,10 @@ class FileClose(FileOperation):
 
     __slots__ = ()
     kind = Kind.FILE_CLOSE
+    has_commit = True
 
-    def _prepare(self) -> None:
-        super()._prepare()
-        self.descriptor = self.file._detach()
+    def _commit(self) -> None:
+        self.file._detach()
 
     def _finish(self, result: int) -> None:
         return None

@@ -122,15 +122,8 @@ class Recv(SocketOperation):
         super()._prepare()
         self.view = writable_view(self.buffer, "buffer")
 
-    def _finish(self, result: int) -> int:
-        del self.view
-        return result
-
-    def _release(self) -> None:
-        del self.view
-
     def _is_short(self, result: int) -> bool:
-        return result < self.view.nbytes
+        return bool(result < self.view.nbytes)
 
 
 class RecvBytes(SocketOperation):
@@ -197,15 +190,8 @@ class Send(SocketOperation):
         super()._prepare()
         self.view = readable_view(self.payload, "data")
 
-    def _finish(self, result: int) -> int:
-        del self.view
-        return result
-
-    def _release(self) -> None:
-        del self.view
-
     def _is_short(self, result: int) -> bool:
-        return result < self.view.nbytes
+        return bool(result < self.view.nbytes)
 
 
 class SocketClose(SocketOperation):
@@ -217,10 +203,10 @@ class SocketClose(SocketOperation):
 
     __slots__ = ()
     kind = Kind.SOCKET_CLOSE
+    has_commit = True
 
-    def _prepare(self) -> None:
-        super()._prepare()
-        self.descriptor = self.socket._detach()
+    def _commit(self) -> None:
+        self.socket._detach()
 
     def _finish(self, result: int) -> None:
         return None
