@@ -55,19 +55,23 @@ def backend_names() -> tuple[str, ...]:
 
 
 def load_backend_class(name: str) -> type[Backend]:
-    """The class behind a name. Raises ValueError for an unknown name, BackendUnavailable if it cannot be imported."""
-    if name in _BUILT_IN:
-        module, attribute = _BUILT_IN[name]
-        try:
-            loaded: type[Backend] = getattr(import_module(module), attribute)
-        except ImportError as error:
-            raise BackendUnavailable(f"cannot be imported: {error}") from error
+    """The class behind a name. Raises ValueError for an unknown name, BackendUnavailable if it cannot be loaded."""
+    try:
+        if name in _BUILT_IN:
+            module, attribute = _BUILT_IN[name]
+            return _as_backend_class(getattr(import_module(module), attribute))
+        for entry_point in entry_points(group=ENTRY_POINT_GROUP):
+            if entry_point.name == name:
+                return _as_backend_class(entry_point.load())
+    except (ImportError, AttributeError) as error:
+        raise BackendUnavailable(f"cannot be imported: {error}") from error
+    raise ValueError(f"unknown backend {name!r}; known are {', '.join(backend_names())}")
+
+
+def _as_backend_class(loaded: object) -> type[Backend]:
+    if isinstance(loaded, type) and issubclass(loaded, Backend):
         return loaded
-    for entry_point in entry_points(group=ENTRY_POINT_GROUP):
-        if entry_point.name == name:
-            external: type[Backend] = entry_point.load()
-            return external
-    raise ValueError(f"backend={name!r}: unknown; known are {', '.join(backend_names())}")
+    raise BackendUnavailable(f"what was registered is not a Backend class: {loaded!r}")
 
 
 def select_backend(name: str | None, create: Callable[[type[Backend]], Backend]) -> Selection:
@@ -81,6 +85,8 @@ def select_backend(name: str | None, create: Callable[[type[Backend]], Backend])
     if wanted != AUTO:
         try:
             return Selection(create(load_backend_class(wanted)), f"{wanted} was named by {origin}")
+        except ValueError as error:
+            raise ValueError(f"{error} (it was named by {origin})") from None
         except BackendUnavailable as error:
             text = f"{wanted} was named by {origin} but cannot run here: {error.reason}"
             raise BackendUnavailable(text, error.errno_value) from error

@@ -125,13 +125,14 @@ class PosixBackend(Backend):
     def poll(self, timeout: float | None) -> None:
         if self._ledger.attempting is not None:
             self._recover()
+        turns = len(self._turns)
         # Closes first: what was interrupted on a closed descriptor must not be tried again.
         if self._started:
             self._begin_started()
         if self._ready:
             self._take_events()
-        if self._turns:
-            self._sockets.take_turns()
+        if turns:
+            self._sockets.take_turns(turns)
         if self._done:
             self._files.collect()
         self._ledger.attempting = None

@@ -83,8 +83,9 @@ class DescriptorOperations:
                 self._settle(record)
         return unknown
 
-    def take_turns(self) -> None:
-        for _ in range(len(self.turns)):
+    def take_turns(self, count: int) -> None:
+        """Go on with the first so many; what they put back waits for the next poll."""
+        for _ in range(count):
             record = self.turns[0]
             record.waits_for_turn = False
             self._attempt(record)

@@ -24,6 +24,7 @@ from proactor_trio._kernel.context import CONTEXT
 from proactor_trio._kernel.errors import BusyResourceError
 from proactor_trio._kernel.interrupts import enable_ki_protection
 from proactor_trio._kernel.task import CHECKPOINT, PARKED, Message, Task
+from proactor_trio._kernel.traps import PARK, checkpoint_if_cancelled
 from proactor_trio.backends.contract import OperationFlags
 from proactor_trio.proactor.errors import CancelCause, ClosedResourceError, OperationCancelled
 from proactor_trio.proactor.operation import Operation, OperationState, set_performer
@@ -51,6 +52,21 @@ def perform(operation: Operation) -> Generator[Message, None, Any]:
         raise _exception_for(task, operation.error)
     finally:
         del operation  # the exception's traceback holds this frame: no cycle
+
+
+@enable_ki_protection
+async def perform_uncancellable(operation: Operation) -> Any:
+    """Submit an operation that is never cancelled (a close) and wait for it in any case; then a cancellation point."""
+    task = CONTEXT.task
+    if task is None:
+        raise RuntimeError("must be called from async context")
+    task.run.proactor.submit_one(operation)
+    operation._resume = task.operation_completed
+    await PARK  # nothing is waited for in a way that could be interrupted
+    await checkpoint_if_cancelled()
+    if operation.error is not None:
+        raise operation.error
+    return operation.result
 
 
 def _join(task: Task, operation: Operation) -> Generator[Message, None, None]:

@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any, Final
 
-from proactor_trio._kernel.context import CONTEXT
 from proactor_trio._kernel.interrupts import enable_ki_protection
+from proactor_trio._kernel.perform import perform_uncancellable
 from proactor_trio._kernel.traps import checkpoint
 from proactor_trio.abc import AsyncResource
 from proactor_trio.proactor.errors import ClosedResourceError
@@ -162,13 +162,14 @@ class AsyncFile(AsyncResource):
         return self._file.closed
 
     async def aclose(self) -> None:
-        """Close it. What is pending on it ends first. Closed also when cancelled; closing twice is harmless."""
-        if not self._file.closed:
-            run = CONTEXT.run
-            if run is None:
-                raise RuntimeError("must be called from async context")
-            run.proactor.submit_one(FileClose(self._file))
-        await checkpoint()
+        """Close it. What is pending on it ends first. Closed also when cancelled; closing twice is harmless.
+
+        Raises OSError when the system says so late that something was not written.
+        """
+        if self._file.closed:
+            await checkpoint()
+        else:
+            await perform_uncancellable(FileClose(self._file))
 
     async def __aenter__(self) -> AsyncFile:
         return self

@@ -489,6 +489,8 @@ class Proactor:
                 self._backend.close()
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_backend"):
+            return "<Proactor without a backend>"
         name = f" {self.options.debug_name}" if self.options.debug_name else ""
         return f"<Proactor{name} on {self.backend_name}, {len(self._in_flight)} in flight>"
 

@@ -19,6 +19,7 @@ from typing import Any, Final
 from proactor_trio._kernel.context import CONTEXT
 from proactor_trio._kernel.errors import BrokenResourceError, BusyResourceError
 from proactor_trio._kernel.interrupts import enable_ki_protection
+from proactor_trio._kernel.perform import perform_uncancellable
 from proactor_trio._kernel.traps import PARK, checkpoint, checkpoint_if_cancelled
 from proactor_trio.abc import HalfCloseableStream, Listener
 from proactor_trio.backends.contract import PollEvents
@@ -30,6 +31,9 @@ from proactor_trio.proactor.operations.scheduling import HandlePoll
 from proactor_trio.proactor.socket import Socket
 
 DEFAULT_RECEIVE_BYTES: Final = 64 * 1024
+
+#: With more than this unsent in the kernel a socket does not count as writable.
+UNSENT_BYTES: Final = 16 * 1024
 
 # What accept(2) may report about one connection, or about the moment, without the listener being broken.
 _IGNORABLE_ACCEPT_ERRORS: Final = frozenset(
@@ -49,7 +53,8 @@ def _broken(error: OSError, what: str) -> BrokenResourceError:
 class SocketStream(HalfCloseableStream):
     """A connected stream socket. One task may send and one may receive at a time.
 
-    socket: a proactor Socket, connected; the stream owns it from now on. TCP sockets get TCP_NODELAY.
+    socket: a proactor Socket, connected; the stream owns it from now on. TCP sockets get TCP_NODELAY, and
+        TCP_NOTSENT_LOWAT where the system has it, so that "might not block" means that there is room.
     """
 
     __slots__ = ("__weakref__", "_receive", "_sending", "_sent_eof", "socket")
@@ -60,7 +65,7 @@ class SocketStream(HalfCloseableStream):
         if socket.type != stdlib_socket.SOCK_STREAM:
             raise ValueError("socket must be a stream socket (SOCK_STREAM)")
         socket.getpeername()  # raises OSError if it is not connected
-        disable_nagle(socket)
+        set_stream_options(socket)
         self._own(socket)
 
     @classmethod
@@ -193,10 +198,12 @@ class SocketStream(HalfCloseableStream):
         return f"<SocketStream on {self.socket!r}>"
 
 
-def disable_nagle(socket: Socket) -> None:
-    """Small sends go out at once (TCP_NODELAY); no effect on sockets that are not TCP."""
+def set_stream_options(socket: Socket) -> None:
+    """Small sends go out at once, and few bytes wait unsent in the kernel; no effect on sockets that are not TCP."""
     if socket.family != stdlib_socket.AF_UNIX:
         socket.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_NODELAY, 1)
+        if hasattr(stdlib_socket, "TCP_NOTSENT_LOWAT"):
+            socket.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
 
 
 def _refuse_max_bytes(max_bytes: object) -> None:
@@ -206,13 +213,17 @@ def _refuse_max_bytes(max_bytes: object) -> None:
 
 
 async def close_socket(socket: Socket) -> None:
-    """Close a socket and end what is pending on it, whatever happens to the calling task; then a checkpoint."""
-    if not socket.closed:
-        proactor = CONTEXT.run.proactor if CONTEXT.run is not None else None
-        if proactor is None:
-            raise RuntimeError("must be called from async context")
-        proactor.submit_one(SocketClose(socket))
-    await checkpoint()
+    """Close a socket and end what is pending on it, whatever happens to the calling task; a checkpoint.
+
+    It is closed when this returns or raises. Errors of close(2) say nothing about a socket and are passed over.
+    """
+    if socket.closed:
+        await checkpoint()
+        return
+    try:
+        await perform_uncancellable(SocketClose(socket))
+    except OSError:
+        return
 
 
 class SocketListener(Listener[SocketStream]):
@@ -227,7 +238,7 @@ class SocketListener(Listener[SocketStream]):
             raise ValueError("socket must be a stream socket (SOCK_STREAM)")
         if not socket.getsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_ACCEPTCONN):
             raise ValueError("socket must be listening")
-        disable_nagle(socket)
+        set_stream_options(socket)
         self.socket = socket
         self._accept = Accept(socket)
         self._options_are_inherited: bool | None = None
@@ -255,12 +266,12 @@ class SocketListener(Listener[SocketStream]):
                 return self._stream_of(accepted)
 
     def _stream_of(self, connection: Socket) -> SocketStream:
-        """Linux hands a listener's TCP_NODELAY on to its connections; the first one shows whether this system does."""
+        """Linux hands a listener's options on to its connections; the first one shows whether this system does."""
         if self._options_are_inherited is None and connection.family != stdlib_socket.AF_UNIX:
             inherited = connection.getsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_NODELAY)
             self._options_are_inherited = bool(inherited)
         if self._options_are_inherited is False:
-            disable_nagle(connection)
+            set_stream_options(connection)
         return SocketStream._from_accepted(connection)
 
     @enable_ki_protection

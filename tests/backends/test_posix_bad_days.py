@@ -1,0 +1,220 @@
+"""The posix backend on bad days: resets, cancellation, closing, descriptors that are used again."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import os
+import socket
+import struct
+
+import pytest
+
+from proactor_trio.backends.contract import (
+    OperationFlags,
+    PollEvents,
+)
+from proactor_trio.backends.posix import sockets
+from tests.backends.posix_owner import (
+    Accept,
+    HandlePoll,
+    Nop,
+    Owner,
+    SocketClose,
+    close,
+    receive,
+    received,
+    send,
+)
+
+
+def test_reset(owner: Owner, pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = pair
+    operation = receive(ours)
+    owner.start(operation)
+    owner.settle()
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    theirs.close()
+    owner.finish(operation)
+    assert operation.result == -errno.ECONNRESET
+    assert owner.run(send(ours, b"x")) == -errno.EPIPE
+
+
+def test_partial_progress_before_the_end(owner: Owner, pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = pair
+    operation = receive(ours, 10, whole=True)
+    owner.start(operation)
+    owner.settle()
+    theirs.send(b"abc")
+    owner.settle()
+    theirs.close()
+    owner.finish(operation)
+    assert received(operation) == b"abc"
+
+
+def test_partial_progress_before_a_cancel(owner: Owner, pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = pair
+    operation = receive(ours, 10, whole=True)
+    owner.start(operation)
+    theirs.send(b"abc")
+    owner.settle()
+    owner.backend.cancel(operation)
+    owner.finish(operation)
+    assert received(operation) == b"abc"
+    # The same object again begins anew.
+    operation.results.clear()
+    owner.start(operation)
+    owner.settle()
+    owner.backend.cancel(operation)
+    owner.finish(operation)
+    assert operation.result == -errno.ECANCELED
+
+
+def test_cancel_takes_no_bytes(owner: Owner, pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = pair
+    waiting, unbegun = receive(ours), receive(ours)
+    owner.start(waiting)
+    owner.settle()
+    owner.start(unbegun)
+    owner.backend.cancel(waiting)
+    owner.backend.cancel(unbegun)
+    owner.backend.cancel(waiting)
+    assert waiting.results == unbegun.results == []
+    theirs.send(b"kept")
+    owner.finish(waiting, unbegun)
+    assert (waiting.result, unbegun.result) == (-errno.ECANCELED, -errno.ECANCELED)
+    owner.settle()
+    operation = receive(ours)
+    owner.run(operation)
+    assert received(operation) == b"kept"
+
+
+def test_cancel_after_the_result_changes_nothing(owner: Owner, pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = pair
+    first, second = Nop(), receive(ours)
+    theirs.send(b"won")
+    owner.start(first, second)
+    owner.before_commit.append(KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        owner.poll(0)
+    owner.backend.cancel(second)  # its bytes were taken already
+    owner.finish(first, second)
+    assert received(second) == b"won"
+
+
+def test_close_ends_what_is_pending(owner: Owner, pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = pair
+    descriptor = ours.fileno()
+    first, second = receive(ours), receive(ours)
+    polling = HandlePoll(descriptor=descriptor, poll_events=PollEvents.IN)
+    owner.start(first, polling, second)
+    owner.settle()
+    closing = close(ours)
+    owner.start(closing)
+    owner.finish(closing)
+    assert owner.order == [first, polling, second, closing]
+    assert [operation.result for operation in (first, polling, second)] == [-errno.ECANCELED] * 3
+    assert closing.result == 0
+    theirs.setblocking(True)
+    assert theirs.recv(1) == b""
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
+
+
+def test_close_in_the_same_batch(owner: Owner, pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, _theirs = pair
+    operation, sending = receive(ours), send(ours, b"x")
+    owner.start(operation, sending)
+    closing = close(ours)
+    owner.start(closing)
+    owner.finish(operation, sending, closing)
+    assert [done.result for done in (operation, sending, closing)] == [-errno.ECANCELED, -errno.ECANCELED, 0]
+
+
+def test_close_of_nothing(owner: Owner) -> None:
+    assert owner.run(SocketClose(descriptor=1_000_000)) == -errno.EBADF
+
+
+def test_number_is_used_again_after_a_close(owner: Owner) -> None:
+    for _ in range(3):
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        waiting = receive(ours)
+        owner.start(waiting)
+        owner.settle()
+        theirs.send(b"x")
+        owner.finish(waiting)
+        owner.run(close(ours))
+        theirs.close()
+
+
+def test_number_is_used_again_behind_our_back(owner: Owner) -> None:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    number = ours.fileno()
+    old = receive(ours)
+    owner.start(old)
+    owner.settle()
+    ours.close()
+    replacement, peer = socket.socketpair()
+    with theirs, peer:
+        assert number in (replacement.fileno(), peer.fileno())
+        if replacement.fileno() != number:
+            replacement, peer = peer, replacement
+        replacement.setblocking(False)
+        new = receive(replacement)
+        owner.start(new)
+        owner.settle()
+        assert old.result == -errno.EBADF
+        peer.send(b"new")
+        owner.finish(new)
+        assert received(new) == b"new"
+        replacement.close()
+
+
+def test_two_objects_for_one_socket(owner: Owner, pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = pair
+    other = socket.socket(fileno=ours.fileno())
+    try:
+        first, second = receive(ours, 1), receive(other, 1)
+        owner.start(first)
+        owner.settle()
+        owner.start(second)
+        owner.settle()
+        theirs.send(b"ab")
+        owner.finish(first, second)
+        assert received(first) + received(second) == b"ab"
+    finally:
+        other.detach()
+
+
+def test_a_dropped_socket_is_closed_as_ever(owner: Owner) -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        ours.setblocking(False)
+        operation = receive(ours)
+        theirs.send(b"x")
+        owner.run(operation)
+        del operation
+        owner.order.clear()
+        with pytest.warns(ResourceWarning):
+            del ours
+            gc.collect()
+        assert theirs.recv(1) == b""
+
+
+def test_listener_is_dropped_with_a_full_turn_queue(owner: Owner, listener: socket.socket) -> None:
+    operation = Accept(stdlib_socket=listener, flags=OperationFlags.MULTISHOT)
+    address = listener.getsockname()
+    clients = [socket.create_connection(address) for _ in range(sockets.ACCEPTS_AT_A_TIME + 1)]
+    owner.start(operation)
+    owner.poll(0)
+    closing = close(listener)
+    owner.start(closing)
+    owner.finish(operation, closing)
+    owner.settle()
+    assert operation.results[-1] == -errno.ECANCELED
+    for client in clients:
+        client.close()
+    for descriptor in operation.results[:-1]:
+        os.close(descriptor)
