@@ -282,6 +282,37 @@ def test_the_same_socket_twice_in_a_batch_of_closes_is_refused_and_the_first_clo
     assert not near.closed
 
 
+def test_a_receive_behind_the_close_of_its_own_batch_is_refused_or_ends(proactor: Proactor, sockets: Sockets) -> None:
+    near, far = sockets.tcp_pair()
+    closing, receive = SocketClose(near), RecvBytes(near, 10)
+    try:
+        proactor.submit(closing, receive)
+    except ClosedResourceError:
+        return
+    settle(proactor, closing, receive)
+    assert cause_of(receive) is CancelCause.RESOURCE_CLOSED
+    assert perform(proactor, RecvBytes(far, 10)) == b""
+
+
+def test_reads_of_a_closed_file_never_read_from_the_file_that_got_its_number(
+    proactor: Proactor, files: Files
+) -> None:
+    length = 300 * 1024
+    (files.folder / "second").write_bytes(b"B" * length)
+    for _ in range(10):
+        file = files.holding(b"A" * length)
+        buffers = [bytearray(length) for _ in range(16)]
+        reads = [FileRead(file, buffer, 0) for buffer in buffers]
+        closing = FileClose(file)
+        proactor.submit(*reads)
+        proactor.submit(closing)
+        settle(proactor, closing)
+        descriptor = os.open(files.folder / "second", os.O_RDONLY)
+        settle(proactor, *reads)
+        os.close(descriptor)
+        assert not any(b"B" in buffer for buffer in buffers)
+
+
 def test_a_receive_on_a_reused_descriptor_number_is_not_disturbed(proactor: Proactor, sockets: Sockets) -> None:
     """Close, open another socket with the same number, receive: the old registration must not matter."""
     for _ in range(30):

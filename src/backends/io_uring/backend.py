@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from array import array
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final
@@ -52,6 +53,9 @@ _MORE: Final = int(CompletionFlags.MORE)
 _INTERRUPTED_TURNS: Final = frozenset((-errno.EINTR, -errno.EAGAIN, -errno.EBUSY))
 _CLOSE_ENTRIES: Final = 2
 _SQE_SHIFT: Final = c.SQE_SHIFT
+_CQE_BUFFER: Final = c.CQE_BUFFER
+_CQE_BUFFER_SHIFT: Final = c.CQE_BUFFER_SHIFT
+_CQE_MORE: Final = c.CQE_MORE
 
 
 class IoUringBackend(Backend):
@@ -93,6 +97,7 @@ class IoUringBackend(Backend):
         self._repeat_cancel: list[tuple[OperationFields, int]] = []
         self._buffers: BufferRing | None = None
         self._receive_views: list[memoryview] = []
+        self._returned_buffers = array("H")
         self._encoders = encode.encoder_table(provided_buffers=False)
         self._armed = False
         if not options.created_for_another_thread:
@@ -111,6 +116,7 @@ class IoUringBackend(Backend):
             self.variant += ", no provided buffers"
         else:
             self._receive_views = self._buffers.views
+            self._returned_buffers = self._buffers.returned
             self._encoders = encode.encoder_table(provided_buffers=True)
         self._arm_wakeup()
         self._armed = True
@@ -224,6 +230,8 @@ class IoUringBackend(Backend):
             timeout = self._before_turn(timeout)
         if timeout == 0 and ring.is_silent():
             return
+        if self._returned_buffers:
+            self._buffers.offer_returned()  # type: ignore[union-attr]
         error = ring.turn(timeout)
         if self._postponed or self._postponed_chains:
             self._start_postponed()  # now, so that nothing which is started later overtakes it
@@ -272,8 +280,14 @@ class IoUringBackend(Backend):
             operation = in_flight.get(identifier)
             if operation is None:
                 self._handle_own(identifier, result, flags)
-            elif flags:
-                self._dispatch_flagged(operation, result, flags)
+            elif flags & _CQE_BUFFER:
+                operation.data = self._receive_views[flags >> _CQE_BUFFER_SHIFT][:result].tobytes()
+                complete(operation, result, 0)
+                del batch[-1]
+                self._returned_buffers.append(flags >> _CQE_BUFFER_SHIFT)
+                continue
+            elif flags & _CQE_MORE:
+                self._dispatch_more(operation, result)
                 continue
             elif result < 0:
                 self._complete_failure(operation, result)
@@ -283,28 +297,15 @@ class IoUringBackend(Backend):
                 complete(operation, result, 0)
             del batch[-1]
 
-    def _dispatch_flagged(self, operation: OperationFields, result: int, flags: int) -> None:
-        if flags & c.CQE_BUFFER:
-            buffer = flags >> c.CQE_BUFFER_SHIFT
-            operation.data = self._receive_views[buffer][:result].tobytes()
-            self._complete(operation, result, 0)
-            del self._batch[-1]
-            self._buffers.give_back(buffer)  # type: ignore[union-attr]
-        elif flags & c.CQE_MORE:
-            delivered = operation.deliveries
-            try:
-                self._complete(operation, result, _MORE)
-            except BaseException:
-                if operation.deliveries != delivered:
-                    del self._batch[-1]
-                raise
-            del self._batch[-1]
-        else:
-            if result < 0:
-                self._complete_failure(operation, result)
-            else:
-                self._complete(operation, result, 0)
-            del self._batch[-1]
+    def _dispatch_more(self, operation: OperationFields, result: int) -> None:
+        delivered = operation.deliveries
+        try:
+            self._complete(operation, result, _MORE)
+        except BaseException:
+            if operation.deliveries != delivered:
+                del self._batch[-1]
+            raise
+        del self._batch[-1]
 
     def _complete_failure(self, operation: OperationFields, result: int) -> None:
         kind = operation.kind
@@ -318,8 +319,8 @@ class IoUringBackend(Backend):
 
     def _handle_own(self, identifier: int, result: int, flags: int) -> None:
         if identifier == _WAKEUP:
-            self._woken = False
             self._drain_wakeups()
+            self._woken = False  # afterwards: whoever comes in between is served by the poll that returns now
             if not flags & c.CQE_MORE:
                 self._arm_wakeup()
         elif identifier < 0 and result == -errno.ENOENT:
@@ -327,7 +328,8 @@ class IoUringBackend(Backend):
             if operation is not None:
                 self._repeat_cancel.append((operation, operation.identifier))
         elif flags & c.CQE_BUFFER and self._buffers is not None:
-            self._buffers.give_back(flags >> c.CQE_BUFFER_SHIFT)  # its delivery was interrupted after it was made
+            # Its delivery was interrupted after it was made.
+            self._returned_buffers.append(flags >> c.CQE_BUFFER_SHIFT)
 
     # Waking ------------------------------------------------------------------------------------------------------
 
@@ -342,11 +344,14 @@ class IoUringBackend(Backend):
     def wake(self) -> None:
         if self._woken:
             return
-        self._woken = True
         try:
+            self._woken = True
             self._wake_writer.send(b"\0")
-        except BlockingIOError:
-            return  # full of wake-ups that nobody has read yet: as good as one more
+        except OSError:
+            return  # full of wake-ups that nobody has read yet, or closed: nobody is left to be woken
+        except BaseException:
+            self._woken = False  # a signal handler raised: the flag must not stand for a byte that was not sent
+            raise
 
     def _drain_wakeups(self) -> None:
         try:

@@ -28,7 +28,7 @@ import platform
 import resource
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from proactor_trio.backends.contract import BackendUnavailable
 from proactor_trio.backends.io_uring import constants as c
@@ -79,6 +79,9 @@ class Ring:
     disabled: create it for another thread; that thread calls `enable()`.
     native: use the compiled helper (None: where it is there).
     """
+
+    #: The compiled helper, if `native`.
+    native_module: ClassVar[Any] = _native
 
     __slots__ = (
         "_completion_head",

@@ -113,11 +113,11 @@ class PosixBackend(Backend):
         if operation.kind is Kind.SOCKET_CLOSE or operation.kind is Kind.FILE_CLOSE:
             return  # the descriptor is its owner's no longer: the close is going to happen
         ledger.attempting = operation
-        if operation in self._started:
+        if isinstance(operation.backend_state, Job):
+            self._files.cancel(operation.backend_state)
+        elif operation in self._started:
             ledger.end(operation, -errno.ECANCELED)
             self._started.remove(operation)
-        elif isinstance(operation.backend_state, Job):
-            self._files.cancel(operation.backend_state)
         else:
             self._sockets.cancel(operation)
         ledger.attempting = None
@@ -125,6 +125,7 @@ class PosixBackend(Backend):
     def poll(self, timeout: float | None) -> None:
         if self._ledger.attempting is not None:
             self._recover()
+        sockets = self._sockets
         turns = len(self._turns)
         # Closes first: what was interrupted on a closed descriptor must not be tried again.
         if self._started:
@@ -132,7 +133,7 @@ class PosixBackend(Backend):
         if self._ready:
             self._take_events()
         if turns:
-            self._sockets.take_turns(turns)
+            sockets.take_turns(turns)
         if self._done:
             self._files.collect()
         self._ledger.attempting = None
@@ -144,6 +145,9 @@ class PosixBackend(Backend):
             timeout = 0
         elif self._turns:
             timeout = 0
+        elif sockets.later:
+            longest = sockets.take_later()
+            timeout = longest if timeout is None else min(timeout, longest)
         self._asked = True
         self._system_waits += 1
         self._events.wait(timeout)

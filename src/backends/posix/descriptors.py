@@ -27,6 +27,7 @@ class Descriptor:
     __slots__ = (
         "descriptor",
         "interest",
+        "patience",
         "polls",
         "readable",
         "reads",
@@ -45,6 +46,7 @@ class Descriptor:
         self.writable = True
         self.waits_for_turn = False  # it stands in the queue of those that wait for no report
         self.short_read_empties = False  # a short read proves that nothing is left
+        self.patience = 0.0005  # how long it waited where only time can tell, in seconds
         self.reads: list[OperationFields] = []
         self.writes: list[OperationFields] = []
         self.polls: list[OperationFields] = []

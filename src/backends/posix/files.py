@@ -37,6 +37,8 @@ class FileOperations:
         job = operation.backend_state
         if job is None:
             job = operation.backend_state = Job(operation)
+        elif not job.claim:
+            return  # begun before an interruption, and on its way since
         if operation.kind is not Kind.FILE_OPEN and operation.kind is not Kind.FILE_CLOSE:
             jobs = self._jobs.setdefault(operation.descriptor, [])
             if job not in jobs:

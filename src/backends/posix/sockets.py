@@ -5,6 +5,8 @@ is in descriptors.py.
 
 * A listener with MULTISHOT gives at most `ACCEPTS_AT_A_TIME` connections, and a transfer that is to be completed makes
   at most `CALLS_AT_A_TIME` calls; then it is the others' turn, and theirs again in the next poll.
+* A connection to a Unix listener whose queue is full is tried again by the clock, at most every 50 ms: the kernel has
+  no event for it. Nothing else here ever wakes up without cause.
 * A descriptor is closed by the close operation that the proactor passes through here. What is pending on it ends first.
   The socket object was detached by then: a call on it fails with EBADF, and that means "closed" as well.
 """
@@ -14,6 +16,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import time
 from collections import deque
 from operator import call
 from typing import Final
@@ -37,18 +40,29 @@ from proactor_trio.backends.posix.ledger import MORE, NOTHING, Ledger, goes_on, 
 
 ACCEPTS_AT_A_TIME: Final = 16
 CALLS_AT_A_TIME: Final = 16
+LONGEST_PATIENCE_SECONDS: Final = 0.05
 
 _RECV: Final = Kind.RECV
 _RECV_BYTES: Final = Kind.RECV_BYTES
 _NO_SIGNAL: Final = (getattr(socket, "MSG_NOSIGNAL", 0),)
 _SO_ERROR: Final = ((socket.SOL_SOCKET,), (socket.SO_ERROR,))
 _CONNECTING: Final = (errno.EINPROGRESS, errno.EALREADY, errno.EINTR)
+_CONNECTED: Final = (0, errno.EISCONN)
 
 
 class DescriptorOperations:
     """The records of all descriptors, and what waits on them."""
 
-    __slots__ = ("_events", "_ledger", "_level_triggered", "_read_interest", "_write_interest", "records", "turns")
+    __slots__ = (
+        "_events",
+        "_ledger",
+        "_level_triggered",
+        "_read_interest",
+        "_write_interest",
+        "later",
+        "records",
+        "turns",
+    )
 
     def __init__(self, ledger: Ledger, events: EventSet) -> None:
         self._ledger = ledger
@@ -57,6 +71,7 @@ class DescriptorOperations:
         self._read_interest = events.read_interest
         self._write_interest = events.write_interest
         self.records: dict[int, Descriptor] = {}
+        self.later: list[tuple[float, Descriptor]] = []  # what is tried again at a time, for want of any report
         self.turns: deque[Descriptor] = deque()  # records that wait for no report, only for their turn
 
     def take_events(self, events: list[tuple[int, int]]) -> list[int]:
@@ -71,11 +86,11 @@ class DescriptorOperations:
                 record.readable = True
                 if mask & SHORT_READ_PROVES_NOTHING and not self._level_triggered:
                     record.short_read_empties = False
-                if record.reads:
+                if record.reads and not record.waits_for_turn:
                     self._attempt_reads(record)
             if mask & WRITE_READY:
                 record.writable = True
-                if record.writes:
+                if record.writes and not record.waits_for_turn:
                     self._attempt_writes(record)
             if record.polls:
                 self._attempt_polls(record)
@@ -203,7 +218,9 @@ class DescriptorOperations:
             ledger.attempts += 1
             try:
                 if operation.kind is Kind.CONNECT:
-                    self._connect(operation)
+                    if not self._connect(operation):
+                        self._try_later(record)
+                        return
                 elif not operation.whole:
                     (ledger.outcome,) = map(operation.stdlib_socket.send, (operation.view,), _NO_SIGNAL)
                 elif not self._send_whole(operation):
@@ -269,21 +286,32 @@ class DescriptorOperations:
         progress[:] = [done]
         return False
 
-    def _connect(self, operation: OperationFields) -> None:
-        """Begin to connect, or see what came of it. Raises BlockingIOError while it is under way."""
-        ledger = self._ledger
+    def _connect(self, operation: OperationFields) -> bool:
+        """Begin to connect, or see what came of it. Raises BlockingIOError while it is under way.
+
+        False: it could not even begin. A Unix listener whose queue is full says EAGAIN, and nothing tells when there is
+        room again.
+        """
         answers = progress_of(operation)  # of connect_ex, then of SO_ERROR, which gives an error only once
         stdlib_socket = operation.stdlib_socket
         if not answers:
             answers.extend(map(stdlib_socket.connect_ex, (operation.address,)))
         elif answers[0] in _CONNECTING:
             answers.extend(map(stdlib_socket.getsockopt, *_SO_ERROR))
-        error = answers[0] if answers[0] not in _CONNECTING else next(filter(None, answers[1:]), 0)
-        if error == errno.EBADF and stdlib_socket.fileno() < 0:
+        if answers[0] == errno.EAGAIN:
+            answers.clear()
+            return False
+        error = answers[0]
+        if error in _CONNECTING:
+            error = next(filter(None, answers[1:]), 0)
+            if not error:
+                # Only a second call says for certain; Linux also wants it, to call the socket connected from then on.
+                if len(answers) == 1 or stdlib_socket.connect_ex(operation.address) not in _CONNECTED:
+                    raise BlockingIOError
+        elif error == errno.EBADF and stdlib_socket.fileno() < 0:
             error = errno.ECANCELED
-        if not error and (len(answers) == 1 or not _is_connected(stdlib_socket)) and answers[0]:
-            raise BlockingIOError
-        ledger.outcome = -error
+        self._ledger.outcome = -error
+        return True
 
     def begin_socket_close(self, operation: OperationFields) -> None:
         ledger = self._ledger
@@ -388,20 +416,24 @@ class DescriptorOperations:
             record.interest = 0
         self.records.pop(record.descriptor, None)
 
+    def _try_later(self, record: Descriptor) -> None:
+        """Have its turn after a while, which gets longer with each time."""
+        record.patience = min(record.patience * 2, LONGEST_PATIENCE_SECONDS)
+        self.later.append((time.monotonic() + record.patience, record))
+
+    def take_later(self) -> float:
+        """Give those whose time has come their turn; returns how long nothing is going to happen here."""
+        now = time.monotonic()
+        for due, record in self.later:
+            if due <= now:
+                self._wait_for_turn(record)
+        self.later = [entry for entry in self.later if entry[0] > now]
+        return 0.0 if self.turns else min(due - now for due, _record in self.later)
+
     def _wait_for_turn(self, record: Descriptor) -> None:
         if not record.waits_for_turn:
             self.turns.append(record)
             record.waits_for_turn = True
-
-
-def _is_connected(stdlib_socket: socket.socket) -> bool:
-    try:
-        stdlib_socket.getpeername()
-    except OSError as error:
-        if error.errno == errno.ENOTCONN:
-            return False
-        raise
-    return True
 
 
 def _interest(operation: OperationFields) -> int:

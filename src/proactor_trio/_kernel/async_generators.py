@@ -16,7 +16,7 @@ from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any, Final
 
 from proactor_trio._kernel.cancel import CancelReason, CancelScope
-from proactor_trio._kernel.context import CONTEXT
+from proactor_trio._kernel.context import CONTEXT, running_task
 from proactor_trio._kernel.errors import RunFinishedError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class AsyncGenerators:
         sys.set_asyncgen_hooks(*self._previous)
 
     def _first_use(self, generator: Generator) -> None:
-        if CONTEXT.task is not None:
+        if running_task() is not None:
             self._foreign.discard(id(generator))
             if self._finalizing_all:
                 self._trailing.add(generator)  # made by the clean-up of another one; gets its own round

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, final
 
-from proactor_trio._kernel.context import CONTEXT
+from proactor_trio._kernel.context import CONTEXT, current_task, running_task
 from proactor_trio._kernel.interrupts import enable_ki_protection
 
 if TYPE_CHECKING:
@@ -166,13 +166,12 @@ class CancelScope:
 
     @enable_ki_protection
     def __enter__(self) -> CancelScope:
-        task = CONTEXT.task
-        if task is None:
+        run = CONTEXT.run
+        if run is None or run.task is None:
             raise RuntimeError("must be called from async context")
         if self._task is not None:
             raise RuntimeError("Each CancelScope may only be used for a single 'with' block")
-        self._task = task
-        run = task.run
+        task = self._task = run.task
         parent = self._parent = task.scope
         assert parent is not None
         task.scope = self
@@ -209,7 +208,8 @@ class CancelScope:
     @enable_ki_protection
     def close(self, error: BaseException | None) -> BaseException | None:
         """Leave the scope with `error`; return what is left of it instead of raising. For nurseries."""
-        task = CONTEXT.task
+        run = CONTEXT.run
+        task = None if run is None else run.task
         if task is None or task is not self._task or task.scope is not self:
             error = self._leave_misnested(task, error)
             task = self._task
@@ -258,7 +258,7 @@ class CancelScope:
         """Cancel the block: at once, for good. Idempotent; of several reasons the first counts."""
         if self._cancel_called:
             return
-        task = CONTEXT.task
+        task = running_task()
         self._mark_cancelled(CancelReason("explicit", None if task is None else repr(task), reason))
         self._spread()
 
@@ -474,9 +474,7 @@ def _raise_with_own_context(error: BaseException) -> NoReturn:
 
 def current_effective_deadline() -> float:
     """The earliest deadline that holds for the code that calls: -inf if it is cancelled, inf if there is none."""
-    task = CONTEXT.task
-    if task is None:
-        raise RuntimeError("must be called from async context")
+    task = current_task()
     assert task.scope is not None
     if task.scope.effective:
         return -_inf

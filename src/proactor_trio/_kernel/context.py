@@ -1,4 +1,7 @@
-"""Which run and which task this thread is in. Thread-local: every thread may have a run of its own."""
+"""Which run this thread is in, and which task that run is stepping. Every thread may have a run of its own.
+
+Only the run is thread-local; the task is an attribute of the run, which the run loop sets without a look-up.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,6 @@ if TYPE_CHECKING:
 
 class _Context(threading.local):
     run: Run | None = None
-    task: Task | None = None
 
 
 CONTEXT = _Context()
@@ -28,10 +30,16 @@ def current_run() -> Run:
 
 def current_task() -> Task:
     """The task that is running now. Raises RuntimeError outside of one."""
-    task = CONTEXT.task
-    if task is None:
+    run = CONTEXT.run
+    if run is None or run.task is None:
         raise RuntimeError("must be called from async context")
-    return task
+    return run.task
+
+
+def running_task() -> Task | None:
+    """The task that is running now, None outside of one."""
+    run = CONTEXT.run
+    return None if run is None else run.task
 
 
 def in_trio_run() -> bool:
@@ -41,4 +49,4 @@ def in_trio_run() -> bool:
 
 def in_trio_task() -> bool:
     """Whether this thread is inside a task right now."""
-    return CONTEXT.task is not None
+    return running_task() is not None

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from proactor_trio._kernel.context import CONTEXT
+from proactor_trio._kernel.context import CONTEXT, running_task
 
 if TYPE_CHECKING:
     from proactor_trio._kernel.run import Run
@@ -67,7 +67,7 @@ def _protection_of(code: CodeType) -> bool | None:
 
 def is_protected(frame: FrameType | None) -> bool:
     """Whether KeyboardInterrupt must not be raised in code that runs in `frame` now."""
-    task = CONTEXT.task
+    task = running_task()
     if task is None:
         return CONTEXT.run is not None and _nearest_mark(frame, None) is not False
     mark = _nearest_mark(frame, getattr(task.coro, "cr_frame", None))

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
-from proactor_trio._kernel.context import CONTEXT
+from proactor_trio._kernel.context import CONTEXT, current_task
 from proactor_trio._kernel.errors import BusyResourceError
 from proactor_trio._kernel.interrupts import enable_ki_protection
 from proactor_trio._kernel.task import CHECKPOINT, PARKED, Message, Task
@@ -34,22 +34,23 @@ from proactor_trio.proactor.proactor import Proactor
 @enable_ki_protection
 def perform(operation: Operation) -> Generator[Message, None, Any]:
     """Submit an operation, or join one that was submitted already, and wait for its result in the calling task."""
-    task = CONTEXT.task
-    if task is None:
+    run = CONTEXT.run
+    if run is None or run.task is None:
         raise RuntimeError("an operation can be awaited only in a task of proactor_trio.run()")
+    task = run.task
     if operation.flags or operation.unclaimed:
         yield from _join(task, operation)
     else:
         if task.cancel_pending:
             raise task.pending_exception()
-        task.run.proactor.submit_one(operation)
-        operation._resume = task.operation_completed
+        run.proactor.submit_one(operation)
+        operation.waiter = task
         task.waiting = operation
         yield PARKED
     if operation.error is None:
         return operation.result
     try:
-        raise _exception_for(task, operation.error)
+        raise exception_for(task, operation.error)
     finally:
         del operation  # the exception's traceback holds this frame: no cycle
 
@@ -57,11 +58,9 @@ def perform(operation: Operation) -> Generator[Message, None, Any]:
 @enable_ki_protection
 async def perform_uncancellable(operation: Operation) -> Any:
     """Submit an operation that is never cancelled (a close) and wait for it in any case; then a cancellation point."""
-    task = CONTEXT.task
-    if task is None:
-        raise RuntimeError("must be called from async context")
+    task = current_task()
     task.run.proactor.submit_one(operation)
-    operation._resume = task.operation_completed
+    operation.waiter = task
     await PARK  # nothing is waited for in a way that could be interrupted
     await checkpoint_if_cancelled()
     if operation.error is not None:
@@ -73,22 +72,24 @@ def _join(task: Task, operation: Operation) -> Generator[Message, None, None]:
     """Wait for an operation that `Proactor.submit()` was given, or submit one that has flags."""
     if operation.flags & OperationFlags.MULTISHOT:
         raise ValueError(f"{type(operation).__name__} is MULTISHOT: it has many results and needs a completion_fn")
-    if task.cancel_pending and not operation.unclaimed:
-        raise task.pending_exception()
     if not operation.unclaimed:
+        if task.cancel_pending:
+            raise task.pending_exception()
         task.run.proactor.submit(operation)
-    if operation._resume is not None:
+    if operation.waiter is not None:
         raise BusyResourceError(f"another task waits for {operation!r} already")
-    operation.unclaimed = False
     if operation.state is OperationState.DONE:
+        operation.unclaimed = False
         yield CHECKPOINT
         return
-    operation._resume = task.operation_completed
+    operation.waiter = task
     task.waiting = operation
     yield PARKED
+    operation.unclaimed = False
 
 
-def _exception_for(task: Task, error: BaseException) -> BaseException:
+def exception_for(task: Task, error: BaseException) -> BaseException:
+    """What the task that awaited an operation gets for the operation's error; the table above."""
     if not isinstance(error, OperationCancelled):
         return error
     if task.cancel_pending:

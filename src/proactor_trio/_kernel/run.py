@@ -86,6 +86,8 @@ class Run:
         self.task_count = 0
         self.root_task: Task | None = None
         self.main_task: Task | None = None
+        #: The task that is being stepped now.
+        self.task: Task | None = None
         self.system_nursery: Nursery | None = None
         self.main_outcome: Outcome[Any] | None = None
         self.root_outcome: Outcome[Any] | None = None
@@ -185,14 +187,12 @@ class Run:
         self.runq = []
         if len(batch) > 1 and _random.random() < 0.5:
             batch.reverse()
-        context = CONTEXT
-        instruments = self.instruments
         for task in batch:
-            context.task = task
+            self.task = task
             task.waiting = None
             error = task.next_exception
-            if instruments.any:
-                instruments.call("before_task_step", task)
+            if self.instruments.any:
+                self.instruments.call("before_task_step", task)
             try:
                 if error is None:
                     message = task.context.run(task.send, None)
@@ -200,11 +200,11 @@ class Run:
                     task.next_exception = None
                     message = task.context.run(task.coro.throw, error)
             except StopIteration as stop:
-                context.task = None
+                self.task = None
                 self._task_ended(task, None, stop.value)
                 continue
             except BaseException as raised:
-                context.task = None
+                self.task = None
                 traceback = raised.__traceback__
                 assert traceback is not None
                 self._task_ended(task, raised.with_traceback(traceback.tb_next), None)
@@ -212,7 +212,6 @@ class Run:
                 continue
             finally:
                 del error
-            context.task = None
             if message is CHECKPOINT:
                 if task.cancel_pending:
                     task.next_exception = task.pending_exception()
@@ -221,12 +220,14 @@ class Run:
                 self.make_runnable(task)
             elif message is PARKED:
                 if task.cancel_pending:
+                    self.task = None
                     task.deliver_cancellation()
             else:
                 task.next_exception = foreign_yield_error(message)
                 self.make_runnable(task)
-            if instruments.any:
-                instruments.call("after_task_step", task)
+            if self.instruments.any:
+                self.instruments.call("after_task_step", task)
+        self.task = None
 
     def finish(self) -> None:
         """Give the thread back. The run may have ended or failed."""
@@ -241,7 +242,7 @@ class Run:
             self._async_generators.remove_hooks()
             sniffio.thread_local.name = self._sniffio_name
             CONTEXT.run = None
-            CONTEXT.task = None
+            self.task = None
 
     def result(self) -> Any:
         """What the main task returned or raised. The run is finished."""
@@ -418,8 +419,7 @@ class Run:
             except BaseException as error:
                 self.main_outcome = Error(error)
         await self._async_generators.close_remaining()
-        self.entry_queue.closed = True
-        self.entry_queue.run_all()
+        self.entry_queue.close()
 
     # Signals -----------------------------------------------------------------------------------------------------
 
@@ -528,7 +528,6 @@ def _forget_inherited_run() -> None:
         if threading.current_thread() is threading.main_thread():
             signal.set_wakeup_fd(-1)
     CONTEXT.run = None
-    CONTEXT.task = None
 
 
 os.register_at_fork(after_in_child=_forget_inherited_run)

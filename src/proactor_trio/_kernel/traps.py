@@ -7,27 +7,28 @@ while the task is parked was arranged before.
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from proactor_trio._kernel.context import CONTEXT
+from proactor_trio._kernel.context import current_task
 from proactor_trio._kernel.interrupts import enable_ki_protection
-from proactor_trio._kernel.task import CHECKPOINT, PARKED, AbortFunction, Message, Task
+from proactor_trio._kernel.task import CHECKPOINT, PARKED, AbortFunction, Message
 
 
-class _Trap:
-    """An awaitable that hands one message over. One object serves all tasks: a tuple's iterator keeps the state."""
+class _Trap(tuple[Message]):
+    """An awaitable that hands one message over. One object serves all tasks: the iterator keeps the state."""
 
-    __slots__ = ("_messages",)
+    __slots__ = ()
 
-    def __init__(self, message: Message) -> None:
-        self._messages = (message,)
+    if TYPE_CHECKING:
 
-    def __await__(self) -> Generator[Any, Any, None]:
-        return iter(self._messages)  # type: ignore[return-value]  # an iterator does for a value that is None
+        def __await__(self) -> Generator[Any, Any, None]: ...
+
+    else:
+        __await__ = tuple.__iter__  # awaiting costs no Python frame
 
 
-PARK: Final = _Trap(PARKED)
-YIELD: Final = _Trap(CHECKPOINT)
+PARK: Final = _Trap((PARKED,))
+YIELD: Final = _Trap((CHECKPOINT,))
 
 
 async def checkpoint() -> None:
@@ -38,7 +39,7 @@ async def checkpoint() -> None:
 @enable_ki_protection
 async def checkpoint_if_cancelled() -> None:
     """A checkpoint only if the calling task is to be cancelled; otherwise do nothing and do not give way."""
-    task = _running_task()
+    task = current_task()
     if task.cancel_pending:
         await YIELD
 
@@ -46,7 +47,7 @@ async def checkpoint_if_cancelled() -> None:
 @enable_ki_protection
 async def cancel_shielded_checkpoint() -> None:
     """Give other tasks a turn, but do not look at cancellation."""
-    task = _running_task()
+    task = current_task()
     task.run.make_runnable(task)
     await PARK
 
@@ -60,7 +61,7 @@ async def wait_task_rescheduled(abort_func: AbortFunction) -> Any:
         raised here. Or Abort.FAILED: the task stays parked, and reschedule() must still come; the exception to raise
         can then be had by calling `raise_cancel`.
     """
-    task = _running_task()
+    task = current_task()
     task.waiting = abort_func  # asked by the run loop at once, if the task is to be cancelled already
     await PARK
     outcome, task.outcome = task.outcome, None
@@ -70,10 +71,3 @@ async def wait_task_rescheduled(abort_func: AbortFunction) -> Any:
         return outcome.unwrap()
     finally:
         del outcome  # an exception's traceback holds this frame: no cycle
-
-
-def _running_task() -> Task:
-    task = CONTEXT.task
-    if task is None:
-        raise RuntimeError("must be called from async context")
-    return task

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 from proactor_trio.backends.contract import CompletionFlags, OperationFields, OperationFlags
 from proactor_trio.proactor.errors import CancelCause, OperationCancelled, system_error
@@ -52,6 +52,14 @@ CompletionFunction = Callable[["Operation", CompletionFlags], None]
 Performer = Callable[["Operation"], Generator[Any, None, Any]]
 
 
+class Waiter(Protocol):
+    """Who waits for an operation, beside its completion_fn: a task."""
+
+    def operation_completed(self, operation: Operation) -> None:
+        """The final completion of `operation` is in. Called inside `poll()`; must not raise."""
+        ...
+
+
 def _no_performer(operation: Operation) -> Generator[Any, None, Any]:
     raise RuntimeError("an operation can be awaited only in a task: import proactor_trio and use proactor_trio.run()")
     yield
@@ -82,13 +90,13 @@ class Operation(OperationFields):
         "_cancel_cause",
         "_chain",
         "_proactor",
-        "_resume",
         "completion_fn",
         "error",
         "result",
         "state",
         "unclaimed",
         "user_data",
+        "waiter",
     )
 
     #: Whether the kind has a MULTISHOT form.
@@ -120,7 +128,7 @@ class Operation(OperationFields):
         self._chain: Chain | None = None
         self._cancel_cause = CancelCause.REQUESTED
         self._proactor: Proactor | None = None
-        self._resume: Callable[[Operation], None] | None = None
+        self.waiter: Waiter | None = None
         self.unclaimed = False  # submitted by submit() without a completion_fn: a task may still come for the result
 
     def __await__(self) -> Generator[Any, None, Any]:

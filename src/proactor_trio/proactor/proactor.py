@@ -182,6 +182,10 @@ class Proactor:
         operation._prepare()
         if operation.has_commit:
             operation._commit()
+        self.submit_prepared(operation)
+
+    def submit_prepared(self, operation: Operation) -> None:
+        """`submit_one()` of an operation that was submitted before and of which the caller has checked everything."""
         operation._proactor = self
         operation.state = _SUBMITTED
         operation.identifier = identifier = self._next_identifier
@@ -361,16 +365,16 @@ class Proactor:
             operation.error = None
         else:
             self._set_failure(operation, result)
-        resume = operation._resume
+        waiter = operation.waiter
         completion_fn = operation.completion_fn
         self._delivered += 1
         del self._in_flight[operation.identifier]
         operation.identifier = 0
         operation.view = None
         operation.state = _DONE
-        if resume is not None:
-            operation._resume = None
-            resume(operation)
+        if waiter is not None:
+            operation.waiter = None
+            waiter.operation_completed(operation)
         if completion_fn is not None:
             self._call(completion_fn, operation, _FINAL)
         if chain is not None:

@@ -19,7 +19,7 @@ from typing import Any, Final
 from proactor_trio._kernel.context import CONTEXT
 from proactor_trio._kernel.errors import BrokenResourceError, BusyResourceError
 from proactor_trio._kernel.interrupts import enable_ki_protection
-from proactor_trio._kernel.perform import perform_uncancellable
+from proactor_trio._kernel.perform import exception_for, perform_uncancellable
 from proactor_trio._kernel.traps import PARK, checkpoint, checkpoint_if_cancelled
 from proactor_trio.abc import HalfCloseableStream, Listener
 from proactor_trio.backends.contract import PollEvents
@@ -50,6 +50,15 @@ def _broken(error: OSError, what: str) -> BrokenResourceError:
     return BrokenResourceError(f"{what}: {error}")
 
 
+def _stream_error(error: BaseException, what: str) -> BaseException:
+    """What a stream raises for what became of its operation: the system's errors as the cause of its own."""
+    if not isinstance(error, OSError):
+        return error
+    broken = _broken(error, what)
+    broken.__cause__ = error
+    return broken
+
+
 class SocketStream(HalfCloseableStream):
     """A connected stream socket. One task may send and one may receive at a time.
 
@@ -78,6 +87,7 @@ class SocketStream(HalfCloseableStream):
     def _own(self, socket: Socket) -> None:
         self.socket = socket
         self._receive = RecvBytes(socket, DEFAULT_RECEIVE_BYTES)
+        self._receive.descriptor = socket.descriptor
         self._sending = False
         self._sent_eof = False
 
@@ -98,11 +108,26 @@ class SocketStream(HalfCloseableStream):
             receive.length = max_bytes
         else:
             _refuse_max_bytes(max_bytes)
+        run = CONTEXT.run
+        if run is None or run.task is None:
+            raise RuntimeError("must be called from async context")
+        task = run.task
+        if task.cancel_pending:
+            await checkpoint_if_cancelled()
+        if self.socket.closed:
+            await checkpoint()
+            raise ClosedResourceError("this stream was closed")
+        # perform(), without a generator in between.
+        run.proactor.submit_prepared(receive)
+        receive.waiter = task
+        task.waiting = receive
+        await PARK
+        if receive.error is None:
+            return receive.result  # type: ignore[no-any-return]
         try:
-            data: bytes = await receive
-        except OSError as error:
-            raise _broken(error, "receiving failed") from error
-        return data
+            raise _stream_error(exception_for(task, receive.error), "receiving failed")
+        finally:
+            del task, run, receive
 
     @enable_ki_protection
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
@@ -114,9 +139,10 @@ class SocketStream(HalfCloseableStream):
         """
         if self._sending:
             raise BusyResourceError("another task is already sending on this stream")
-        task = CONTEXT.task
-        if task is None:
+        run = CONTEXT.run
+        if run is None or run.task is None:
             raise RuntimeError("must be called from async context")
+        task = run.task
         if self._sent_eof or self.socket.closed:
             await checkpoint()
             raise ClosedResourceError("this stream was closed, or its sending side was")
@@ -131,7 +157,7 @@ class SocketStream(HalfCloseableStream):
             if sent != len(data):
                 await self._send_rest(data, sent)
             else:
-                task.run.make_runnable(task)
+                run.make_runnable(task)
                 await PARK
         except OSError as error:
             raise _broken(error, "sending failed") from error

@@ -1,0 +1,1 @@
+"""What tasks see: streams, files, operations and runs, on every configuration."""

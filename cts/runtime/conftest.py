@@ -1,0 +1,86 @@
+"""How the task-level suites run.
+
+Every test here runs once for each usable configuration. An async test function is the main task of a run of its own on
+it, and fails after `MOST_SECONDS` instead of hanging.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import pytest
+
+import proactor_trio
+from cts.configurations import Configuration
+from cts.support import PAIR_KINDS, Sockets
+from proactor_trio import SocketStream
+
+MOST_SECONDS: Final = 20.0
+
+Pair = tuple[SocketStream, SocketStream]
+
+
+@pytest.fixture(autouse=True)
+def on_each_configuration(configuration: Configuration, no_descriptor_leaks: None) -> Configuration:
+    """Makes every test of this folder run on each configuration, inside the comparison of descriptors."""
+    return configuration
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+
+    async def bounded() -> None:
+        with proactor_trio.fail_after(MOST_SECONDS):
+            await pyfuncitem.obj(**arguments)
+
+    configuration: Configuration = pyfuncitem.funcargs["configuration"]
+    proactor_trio.run(bounded, backend=configuration.backend)
+    return True
+
+
+@pytest.fixture
+def make_pair(sockets: Sockets) -> Callable[[str], Pair]:
+    """Makes two connected streams, "tcp" or "unix"; what the test leaves open is closed after it."""
+
+    def make(kind: str) -> Pair:
+        near, far = sockets.pair(kind)
+        return SocketStream(near), SocketStream(far)
+
+    return make
+
+
+@pytest.fixture(params=PAIR_KINDS)
+def pair(request: pytest.FixtureRequest, make_pair: Callable[[str], Pair]) -> Pair:
+    """Two connected streams, once of TCP and once of Unix sockets."""
+    return make_pair(request.param)
+
+
+@pytest.fixture
+def tcp_pair(make_pair: Callable[[str], Pair]) -> Pair:
+    """Two streams connected by TCP."""
+    return make_pair("tcp")
+
+
+@pytest.fixture
+def collected() -> Iterator[Callable[[], None]]:
+    """Collects until nothing is left, now and after the test."""
+
+    def collect() -> None:
+        for _ in range(3):
+            gc.collect()
+
+    yield collect
+    collect()
+
+
+@pytest.fixture
+def run_with(configuration: Configuration) -> Callable[..., Any]:
+    """`proactor_trio.run()` on the configuration, for tests that are not async functions themselves."""
+    return functools.partial(proactor_trio.run, backend=configuration.backend)

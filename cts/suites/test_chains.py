@@ -1,0 +1,615 @@
+"""LINKED chains: each step waits for the success of the one before it; the first that fails ends the chain."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cts.support import Completions, Files, Sockets, cause_of, fill, pattern, perform, settle, start
+from proactor_trio.proactor import (
+    Accept,
+    CancelCause,
+    ClosedResourceError,
+    Connect,
+    FileClose,
+    FileOpen,
+    FileRead,
+    FileSync,
+    FileWrite,
+    HandlePoll,
+    Nop,
+    Operation,
+    OperationCancelled,
+    OperationFlags,
+    OperationState,
+    Proactor,
+    Recv,
+    RecvBytes,
+    Send,
+    Socket,
+    SocketClose,
+    Timer,
+)
+
+LINKED = OperationFlags.LINKED
+NONE = OperationFlags.NONE
+FAR_FUTURE = 3600.0
+
+
+def later(seconds: float = FAR_FUTURE) -> float:
+    return time.monotonic() + seconds
+
+
+def linked_nops(completions: Completions, count: int) -> list[Operation]:
+    """A chain of nops, labelled with their numbers."""
+    return [Nop(completions, number, LINKED if number < count - 1 else NONE) for number in range(count)]
+
+
+# Order ---------------------------------------------------------------------------------------------------------------
+
+
+def test_the_steps_of_a_chain_complete_in_order(proactor: Proactor, completions: Completions) -> None:
+    chain = linked_nops(completions, 5)
+    proactor.submit(*chain)
+    settle(proactor, *chain)
+    assert completions.outcomes == [(number, "ok") for number in range(5)]
+
+
+def test_a_step_waits_for_the_one_before_it(proactor: Proactor, completions: Completions) -> None:
+    first = Timer(later(0.03), completions, "first", LINKED)
+    second = Timer(0.0, completions, "second")
+    proactor.submit(first, second)
+    settle(proactor, second)
+    assert completions.labels == ["first", "second"]
+
+
+def test_operations_that_are_not_linked_do_not_wait_for_a_chain(proactor: Proactor, completions: Completions) -> None:
+    chain = [Timer(later(0.03), completions, "timer", LINKED), Nop(completions, "after the timer")]
+    single = Nop(completions, "single")
+    proactor.submit(*chain, single)
+    settle(proactor, *chain, single)
+    assert completions.labels == ["single", "timer", "after the timer"]
+
+
+def test_two_chains_and_single_operations_in_one_batch(proactor: Proactor, completions: Completions) -> None:
+    batch = [
+        Nop(completions, "a1", LINKED),
+        Nop(completions, "a2"),
+        Nop(completions, "single"),
+        Nop(completions, "b1", LINKED),
+        Nop(completions, "b2", LINKED),
+        Nop(completions, "b3"),
+    ]
+    proactor.submit(*batch)
+    settle(proactor, *batch)
+    assert sorted(map(str, completions.labels)) == ["a1", "a2", "b1", "b2", "b3", "single"]
+    assert completions.labels.index("a1") < completions.labels.index("a2")
+    assert [label for label in completions.labels if str(label).startswith("b")] == ["b1", "b2", "b3"]
+
+
+def test_a_failing_chain_leaves_the_other_chains_of_its_batch_alone(
+    proactor: Proactor, sockets: Sockets, completions: Completions
+) -> None:
+    broken, gone = sockets.unix_pair()
+    gone.close()
+    batch = [
+        Send(broken, b"x", completions, "a1", LINKED),
+        Nop(completions, "a2"),
+        Nop(completions, "b1", LINKED),
+        Nop(completions, "b2"),
+    ]
+    proactor.submit(*batch)
+    settle(proactor, *batch)
+    assert sorted(completions.outcomes, key=str) == [
+        ("a1", "BrokenPipeError"),
+        ("a2", "cancelled"),
+        ("b1", "ok"),
+        ("b2", "ok"),
+    ]
+
+
+def test_a_chain_can_be_submitted_again(proactor: Proactor, completions: Completions) -> None:
+    chain = linked_nops(completions, 3)
+    for _ in range(5):
+        proactor.submit(*chain)
+        settle(proactor, *chain)
+    assert completions.labels == [0, 1, 2] * 5
+
+
+@pytest.mark.parametrize("length", [7, 8, 9, 17, 40])
+def test_a_chain_longer_than_the_submission_queue(
+    make_proactor: Callable[..., Proactor], completions: Completions, length: int
+) -> None:
+    proactor = make_proactor(max_concurrent_operations=8)
+    chain = linked_nops(completions, length)
+    proactor.submit(*chain)
+    settle(proactor, *chain)
+    assert completions.outcomes == [(number, "ok") for number in range(length)]
+
+
+def test_a_failure_in_a_chain_longer_than_the_submission_queue_ends_the_whole_rest(
+    make_proactor: Callable[..., Proactor], sockets: Sockets, completions: Completions
+) -> None:
+    proactor = make_proactor(max_concurrent_operations=8)
+    broken, gone = sockets.unix_pair()
+    gone.close()
+    chain = linked_nops(completions, 30)
+    chain[3] = Send(broken, b"x", completions, 3, LINKED)
+    proactor.submit(*chain)
+    settle(proactor, *chain)
+    assert completions.outcomes == [
+        (number, "ok" if number < 3 else "BrokenPipeError" if number == 3 else "cancelled") for number in range(30)
+    ]
+
+
+# Failure -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", range(5))
+def test_a_failure_cancels_the_later_steps_once_each_and_in_order(
+    proactor: Proactor, sockets: Sockets, completions: Completions, place: int
+) -> None:
+    broken, gone = sockets.unix_pair()
+    gone.close()
+    chain = linked_nops(completions, 5)
+    chain[place] = Send(broken, b"x", completions, place, LINKED if place < 4 else NONE)
+    proactor.submit(*chain)
+    settle(proactor, *chain)
+    proactor.poll(0)
+    expected = ["ok"] * place + ["BrokenPipeError"] + ["cancelled"] * (4 - place)
+    assert completions.outcomes == list(enumerate(expected))
+
+
+def test_the_later_steps_name_the_failure_as_their_cause(proactor: Proactor, sockets: Sockets) -> None:
+    chain = [Connect(sockets.tcp(), sockets.refusing_address(), flags=LINKED), Nop(flags=LINKED), Timer(later())]
+    proactor.submit(*chain)
+    settle(proactor, *chain)
+    assert [cause_of(step) for step in chain[1:]] == [CancelCause.EARLIER_STEP_FAILED] * 2
+
+
+def test_the_steps_behind_a_failure_have_no_effect(
+    proactor: Proactor, sockets: Sockets, files: Files, tmp_path: Path
+) -> None:
+    near, far = sockets.tcp_pair()
+    file = files.holding(b"untouched")
+    chain = [
+        FileOpen(tmp_path / "missing", flags=LINKED),
+        Send(near, b"x", flags=LINKED),
+        FileWrite(file, b"y", 0, flags=LINKED),
+        FileOpen(tmp_path / "new", os.O_CREAT | os.O_WRONLY),
+    ]
+    proactor.submit(*chain)
+    settle(proactor, *chain)
+    with pytest.raises(BlockingIOError):
+        far.stdlib.recv(10)
+    assert (tmp_path / "file").read_bytes() == b"untouched"
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_refused_connect_cancels_the_send_behind_it(proactor: Proactor, sockets: Sockets) -> None:
+    client = sockets.tcp()
+    connect = Connect(client, sockets.refusing_address(), flags=LINKED)
+    send = Send(client, b"x")
+    proactor.submit(connect, send)
+    settle(proactor, connect, send)
+    assert isinstance(connect.error, ConnectionRefusedError)
+    assert isinstance(send.error, OperationCancelled)
+
+
+def test_connect_then_send_reaches_the_peer(proactor: Proactor, sockets: Sockets) -> None:
+    listener = sockets.listener()
+    client = sockets.tcp()
+    connect, send = Connect(client, listener.getsockname(), flags=LINKED), Send(client, b"hello")
+    accept = Accept(listener)
+    proactor.submit(accept)
+    proactor.submit(connect, send)
+    settle(proactor, accept, connect, send)
+    assert perform(proactor, RecvBytes(sockets.keep(accept.result), 100)) == b"hello"
+
+
+def test_a_close_behind_a_failure_still_closes_or_leaves_the_socket_open(
+    proactor: Proactor, sockets: Sockets
+) -> None:
+    """A cancelled close has no effect, or the close happens: what must not be is a descriptor that nobody owns."""
+    broken, gone = sockets.unix_pair()
+    gone.close()
+    near, far = sockets.tcp_pair()
+    chain = [Send(broken, b"x", flags=LINKED), SocketClose(near)]
+    proactor.submit(*chain)
+    settle(proactor, *chain)
+    if near.closed:
+        assert perform(proactor, RecvBytes(far, 10)) == b""
+    else:
+        perform(proactor, Send(near, b"still usable"))
+
+
+def test_a_file_close_behind_a_failure_still_closes_or_leaves_the_file_open(
+    proactor: Proactor, sockets: Sockets, files: Files
+) -> None:
+    broken, gone = sockets.unix_pair()
+    gone.close()
+    file = files.holding(b"x")
+    descriptor = file.fileno()
+    chain = [Send(broken, b"x", flags=LINKED), FileClose(file)]
+    proactor.submit(*chain)
+    settle(proactor, *chain)
+    if file.closed:
+        with pytest.raises(OSError):
+            os.fstat(descriptor)
+    else:
+        assert perform(proactor, FileRead(file, bytearray(1), 0)) == 1
+
+
+def test_send_then_close_delivers_the_bytes_and_the_end(proactor: Proactor, sockets: Sockets) -> None:
+    near, far = sockets.tcp_pair()
+    chain = [Send(near, b"last words", flags=LINKED), SocketClose(near)]
+    proactor.submit(*chain)
+    settle(proactor, *chain)
+    assert [step.error for step in chain] == [None, None]
+    assert [perform(proactor, RecvBytes(far, 100)) for _ in range(2)] == [b"last words", b""]
+
+
+def test_write_sync_close_in_one_chain(proactor: Proactor, files: Files, tmp_path: Path) -> None:
+    file = files.holding()
+    chain = [FileWrite(file, b"abc", 0, flags=LINKED), FileSync(file, flags=LINKED), FileClose(file)]
+    proactor.submit(*chain)
+    settle(proactor, *chain)
+    assert [step.error for step in chain] == [None, None, None]
+    assert (tmp_path / "file").read_bytes() == b"abc"
+
+
+# Wrong batches are refused whole -------------------------------------------------------------------------------------
+
+
+def assert_refused_whole(proactor: Proactor, *batch: Operation, match: str, error: type[Exception] = ValueError) -> None:
+    with pytest.raises(error, match=match):
+        proactor.submit(*batch)
+    assert [operation.state for operation in batch] == [OperationState.NEW] * len(batch)
+    assert proactor.statistics()["in_flight"] == 0
+    assert proactor.poll(0) == 0
+
+
+def test_linked_on_the_only_operation_is_refused(proactor: Proactor) -> None:
+    assert_refused_whole(proactor, Nop(flags=LINKED), match="last of its batch")
+
+
+def test_linked_on_the_last_of_several_is_refused_whole(proactor: Proactor, completions: Completions) -> None:
+    assert_refused_whole(proactor, Nop(completions), Nop(completions, flags=LINKED), match="last of its batch")
+    assert len(completions) == 0
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda socket, flags: Nop(flags=flags),
+        lambda socket, flags: Timer(0.0, flags=flags),
+        lambda socket, flags: HandlePoll(socket, flags=flags),
+        lambda socket, flags: Connect(socket, ("127.0.0.1", 1), flags=flags),
+        lambda socket, flags: Recv(socket, bytearray(1), flags=flags),
+        lambda socket, flags: RecvBytes(socket, 1, flags=flags),
+        lambda socket, flags: Send(socket, b"x", flags=flags),
+        lambda socket, flags: SocketClose(socket, flags=flags),
+        lambda socket, flags: FileOpen("/dev/null", flags=flags),
+    ],
+)
+def test_multishot_on_an_operation_that_has_none_is_refused_whole(
+    proactor: Proactor, sockets: Sockets, make: Callable[[Socket, OperationFlags], Operation]
+) -> None:
+    near, _ = sockets.tcp_pair()
+    assert_refused_whole(proactor, Nop(), make(near, OperationFlags.MULTISHOT), match="MULTISHOT")
+
+
+def test_multishot_and_linked_together_are_refused(proactor: Proactor, sockets: Sockets) -> None:
+    accept = Accept(sockets.listener(), flags=OperationFlags.MULTISHOT | LINKED)
+    assert_refused_whole(proactor, accept, Nop(), match="MULTISHOT and LINKED")
+
+
+def test_linked_on_recv_bytes_is_refused(proactor: Proactor, sockets: Sockets) -> None:
+    near, _ = sockets.tcp_pair()
+    assert_refused_whole(proactor, RecvBytes(near, 1, flags=LINKED), Nop(), match="successor")
+
+
+def test_recv_bytes_may_be_the_last_step(proactor: Proactor, sockets: Sockets) -> None:
+    near, far = sockets.tcp_pair()
+    chain = [Send(near, b"x", flags=LINKED), RecvBytes(far, 10)]
+    proactor.submit(*chain)
+    settle(proactor, *chain)
+    assert chain[1].result == b"x"
+
+
+def test_a_closed_socket_anywhere_refuses_the_batch_whole(proactor: Proactor, sockets: Sockets) -> None:
+    near, _ = sockets.tcp_pair()
+    near.close()
+    assert_refused_whole(proactor, Nop(flags=LINKED), RecvBytes(near, 1), match="closed", error=ClosedResourceError)
+
+
+def test_something_else_than_an_operation_refuses_the_batch_whole(proactor: Proactor) -> None:
+    nop = Nop()
+    with pytest.raises(TypeError, match="operations"):
+        proactor.submit(nop, "not an operation")  # type: ignore[arg-type]
+    assert nop.state is OperationState.NEW
+
+
+# Short transfers -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("length", [100, 400_000])
+def test_a_read_over_the_end_of_the_file_breaks_the_chain(
+    proactor: Proactor, files: Files, completions: Completions, length: int
+) -> None:
+    file = files.holding(b"short")
+    buffer = bytearray(length)
+    chain = [FileRead(file, buffer, 0, completions, "read", LINKED), Nop(completions, "behind")]
+    proactor.submit(*chain)
+    settle(proactor, *chain)
+    assert completions.outcomes == [("read", "ok"), ("behind", "cancelled")]
+    assert (chain[0].result, bytes(buffer[:5])) == (5, b"short")
+    assert cause_of(chain[1]) is CancelCause.EARLIER_STEP_FAILED
+
+
+def test_a_read_that_fills_its_buffer_goes_on(proactor: Proactor, files: Files) -> None:
+    chain = [FileRead(files.holding(b"exact"), bytearray(5), 0, flags=LINKED), Nop()]
+    proactor.submit(*chain)
+    settle(proactor, *chain)
+    assert [step.error for step in chain] == [None, None]
+
+
+def test_a_receive_that_meets_the_end_breaks_the_chain(
+    proactor: Proactor, sockets: Sockets, completions: Completions
+) -> None:
+    near, far = sockets.tcp_pair()
+    chain = [Recv(near, bytearray(10), completions, "receive", LINKED), Nop(completions, "behind")]
+    start(proactor, *chain)
+    far.stdlib.send(b"abc")
+    far.close()
+    settle(proactor, *chain)
+    assert completions.outcomes == [("receive", "ok"), ("behind", "cancelled")]
+    assert chain[0].result == 3
+
+
+def test_a_receive_in_a_chain_waits_for_the_whole_buffer(
+    proactor: Proactor, sockets: Sockets, completions: Completions
+) -> None:
+    near, far = sockets.tcp_pair()
+    buffer = bytearray(6)
+    chain = [Recv(near, buffer, completions, "receive", LINKED), Nop(completions, "behind")]
+    start(proactor, *chain)
+    far.stdlib.send(b"abc")
+    proactor.poll(0.02)
+    assert len(completions) == 0
+    far.stdlib.send(b"def")
+    settle(proactor, *chain)
+    assert completions.outcomes == [("receive", "ok"), ("behind", "ok")]
+    assert buffer == b"abcdef"
+
+
+def test_a_send_in_a_chain_is_whole(proactor: Proactor, sockets: Sockets, completions: Completions) -> None:
+    near, far = sockets.unix_pair()
+    contents = pattern(2_000_000)
+    chain = [Send(near, contents, completions, "send", LINKED), Nop(completions, "behind")]
+    start(proactor, *chain)
+    received = bytearray()
+    while len(received) < len(contents):
+        received += perform(proactor, RecvBytes(far, 100_000))
+    settle(proactor, *chain)
+    assert completions.outcomes == [("send", "ok"), ("behind", "ok")]
+    assert received == contents
+
+
+def test_receive_then_send_echoes_without_a_callback(proactor: Proactor, sockets: Sockets) -> None:
+    near, far = sockets.tcp_pair()
+    buffer = bytearray(5)
+    chain = [Recv(far, buffer, flags=LINKED), Send(far, buffer)]
+    start(proactor, *chain)
+    near.stdlib.send(b"hello")
+    settle(proactor, *chain)
+    assert perform(proactor, RecvBytes(near, 100)) == b"hello"
+
+
+# Cancelling ----------------------------------------------------------------------------------------------------------
+
+
+def test_cancelling_the_first_step_cancels_all(proactor: Proactor, completions: Completions) -> None:
+    chain = [Timer(later(), completions, 0, LINKED), Nop(completions, 1, LINKED), Nop(completions, 2)]
+    start(proactor, *chain)
+    proactor.cancel(chain[0])
+    settle(proactor, *chain)
+    assert completions.outcomes == [(0, "cancelled"), (1, "cancelled"), (2, "cancelled")]
+    assert [cause_of(step) for step in chain] == [
+        CancelCause.REQUESTED,
+        CancelCause.EARLIER_STEP_FAILED,
+        CancelCause.EARLIER_STEP_FAILED,
+    ]
+
+
+def test_cancelling_a_middle_step_that_waits_lets_the_first_finish(
+    proactor: Proactor, completions: Completions
+) -> None:
+    chain = [Timer(later(0.03), completions, 0, LINKED), Timer(later(), completions, 1, LINKED), Nop(completions, 2)]
+    start(proactor, *chain)
+    assert proactor.cancel(chain[1])
+    settle(proactor, *chain)
+    assert completions.outcomes == [(0, "ok"), (1, "cancelled"), (2, "cancelled")]
+    assert [cause_of(step) for step in chain[1:]] == [CancelCause.REQUESTED, CancelCause.EARLIER_STEP_FAILED]
+
+
+def test_cancelling_the_last_step_that_waits_lets_the_others_finish(
+    proactor: Proactor, completions: Completions
+) -> None:
+    chain = [Timer(later(0.03), completions, 0, LINKED), Nop(completions, 1, LINKED), Timer(later(), completions, 2)]
+    start(proactor, *chain)
+    proactor.cancel(chain[2])
+    settle(proactor, *chain)
+    assert completions.outcomes == [(0, "ok"), (1, "ok"), (2, "cancelled")]
+
+
+def test_a_middle_step_that_runs_can_be_cancelled(
+    proactor: Proactor, sockets: Sockets, completions: Completions
+) -> None:
+    near, _ = sockets.tcp_pair()
+    chain = [
+        Nop(completions, 0, LINKED),
+        Recv(near, bytearray(10), completions, 1, LINKED),
+        Nop(completions, 2),
+    ]
+    start(proactor, *chain)
+    proactor.poll(0)
+    proactor.cancel(chain[1])
+    settle(proactor, *chain)
+    assert completions.outcomes == [(0, "ok"), (1, "cancelled"), (2, "cancelled")]
+
+
+@pytest.mark.parametrize("order", ["forwards", "backwards"])
+def test_cancelling_all_steps_at_once_ends_each_once(
+    proactor: Proactor, completions: Completions, order: str
+) -> None:
+    chain = [Timer(later(), completions, number, LINKED if number < 4 else NONE) for number in range(5)]
+    start(proactor, *chain)
+    for step in chain if order == "forwards" else reversed(chain):
+        proactor.cancel(step)
+    settle(proactor, *chain)
+    proactor.poll(0)
+    assert completions.outcomes == [(number, "cancelled") for number in range(5)]
+
+
+def test_a_chain_whose_head_finishes_in_the_same_moment_ends_when_all_of_it_is_cancelled(
+    proactor: Proactor, sockets: Sockets, completions: Completions
+) -> None:
+    """The head completes and everything is cancelled in one turn: the chain must not run on for an hour."""
+    near, far = sockets.tcp_pair()
+    chain: list[Operation] = [
+        Recv(near, bytearray(1), completions, 0, LINKED),
+        Timer(later(), completions, 1, LINKED),
+        Timer(later(), completions, 2),
+    ]
+    start(proactor, *chain)
+    far.stdlib.send(b"x")
+    for step in chain:
+        proactor.cancel(step)
+    settle(proactor, *chain)
+    assert completions.labels == [0, 1, 2]
+    assert completions.outcomes[1:] == [(1, "cancelled"), (2, "cancelled")]
+
+
+def test_cancelling_before_the_first_poll_ends_the_chain_without_effect(
+    proactor: Proactor, sockets: Sockets, completions: Completions
+) -> None:
+    near, far = sockets.tcp_pair()
+    chain = [Recv(far, bytearray(1), completions, 0, LINKED), Send(far, b"x", completions, 1)]
+    proactor.submit(*chain)
+    for step in chain:
+        proactor.cancel(step)
+    settle(proactor, *chain)
+    assert completions.outcomes == [(0, "cancelled"), (1, "cancelled")]
+    with pytest.raises(BlockingIOError):
+        near.stdlib.recv(1)
+
+
+def test_a_chain_of_the_completion_function_of_its_own_step_goes_on(
+    proactor: Proactor, completions: Completions
+) -> None:
+    """The completion function of a step cancels the next one before it starts, or finds it done."""
+
+    def cancel_next(operation: Operation, flags: object) -> None:
+        completions(operation, flags)  # type: ignore[arg-type]
+        proactor.cancel(chain[1])
+
+    chain: list[Operation] = [Nop(cancel_next, 0, LINKED), Timer(later(), completions, 1, LINKED), Nop(completions, 2)]
+    proactor.submit(*chain)
+    settle(proactor, *chain)
+    assert completions.outcomes == [(0, "ok"), (1, "cancelled"), (2, "cancelled")]
+
+
+# Closing what a chain is going to use --------------------------------------------------------------------------------
+
+
+def test_closing_the_socket_of_the_running_step_ends_the_chain(
+    proactor: Proactor, sockets: Sockets, completions: Completions
+) -> None:
+    near, _ = sockets.tcp_pair()
+    chain = [Recv(near, bytearray(1), completions, 0, LINKED), Nop(completions, 1)]
+    start(proactor, *chain)
+    closing = SocketClose(near)
+    proactor.submit(closing)
+    settle(proactor, *chain, closing)
+    assert completions.outcomes == [(0, "cancelled"), (1, "cancelled")]
+    assert cause_of(chain[0]) is CancelCause.RESOURCE_CLOSED
+
+
+def test_a_step_whose_socket_was_closed_before_it_started_never_touches_the_one_that_got_its_number(
+    proactor: Proactor, sockets: Sockets
+) -> None:
+    near, far = sockets.unix_pair()
+    number = near.fileno()
+    chain = [Timer(later(0.03), flags=LINKED), Send(near, b"misdirected")]
+    start(proactor, *chain)
+    perform(proactor, SocketClose(near))
+    far.close()
+    other_near, other_far = sockets.unix_pair()
+    assert number in (other_near.fileno(), other_far.fileno())
+    settle(proactor, *chain)
+    for innocent in (other_near, other_far):
+        with pytest.raises(BlockingIOError):
+            innocent.stdlib.recv(100)
+    assert cause_of(chain[1]) is CancelCause.RESOURCE_CLOSED
+
+
+def test_a_step_whose_file_was_closed_before_it_started_never_touches_the_one_that_got_its_number(
+    proactor: Proactor, files: Files, tmp_path: Path
+) -> None:
+    file = files.holding(b"first")
+    number = file.fileno()
+    chain = [Timer(later(0.03), flags=LINKED), FileWrite(file, b"misdirected", 0)]
+    start(proactor, *chain)
+    perform(proactor, FileClose(file))
+    assert files.holding(b"innocent", "other").fileno() == number
+    settle(proactor, *chain)
+    assert (tmp_path / "other").read_bytes() == b"innocent"
+    assert cause_of(chain[1]) is CancelCause.RESOURCE_CLOSED
+
+
+def test_a_chain_in_flight_keeps_its_memory_until_its_last_step(proactor: Proactor, sockets: Sockets) -> None:
+    near, far = sockets.tcp_pair()
+    payload = bytearray(b"hello")
+    chain = [Timer(later(0.02), flags=LINKED), Send(near, payload)]
+    start(proactor, *chain)
+    with pytest.raises(BufferError):
+        payload.clear()
+    settle(proactor, *chain)
+    payload.clear()
+    assert perform(proactor, RecvBytes(far, 10)) == b"hello"
+
+
+def test_a_chain_waits_for_room_in_a_full_socket(proactor: Proactor, sockets: Sockets) -> None:
+    near, far = sockets.unix_pair()
+    filled = fill(near)
+    chain = [Send(near, b"more", flags=LINKED), Nop()]
+    start(proactor, *chain)
+    received = bytearray()
+    while len(received) < filled + 4:
+        received += perform(proactor, RecvBytes(far, 65536))
+    settle(proactor, *chain)
+    assert received.endswith(b"more") and chain[1].error is None
+
+
+def test_a_poll_as_the_head_of_a_chain(proactor: Proactor, sockets: Sockets, completions: Completions) -> None:
+    near, far = sockets.tcp_pair()
+    chain = [HandlePoll(near, completion_fn=completions, user_data=0, flags=LINKED), RecvBytes(near, 10, completions, 1)]
+    start(proactor, *chain)
+    assert len(completions) == 0
+    far.stdlib.send(b"x")
+    settle(proactor, *chain)
+    assert completions.labels == [0, 1] and chain[1].result == b"x"
+
+
+def test_errors_of_the_failing_step_are_its_own(proactor: Proactor, files: Files) -> None:
+    full = files.keep(perform(proactor, FileOpen("/dev/full", os.O_WRONLY)))
+    chain = [FileWrite(full, b"x", 0, flags=LINKED), Nop()]
+    proactor.submit(*chain)
+    settle(proactor, *chain)
+    assert isinstance(chain[0].error, OSError) and chain[0].error.errno == errno.ENOSPC
