@@ -236,17 +236,19 @@ async def test_memory_of_which_the_kernel_takes_as_many_bytes_as_there_are_items
     make_pair: Callable[[str], Pair], sockets: Sockets
 ) -> None:
     """A partial send whose count equals `len(data)` is not all of it."""
-    fits = fill(sockets.pair("unix")[0])
+    taken_at_once = sockets.unix_pair()[0].stdlib.send(bytes(MORE_THAN_FITS))
     near, far = make_pair("unix")
-    near.socket.stdlib.send(bytes(fits - 65536))  # room for exactly one more piece of 64 KiB
-    room = array.array("Q", range(65536))
+    numbers = array.array("Q", range(taken_at_once))
+
+    async def send() -> None:
+        await near.send_all(memoryview(numbers))
+        await near.aclose()
+
     async with open_nursery() as nursery:
-        nursery.start_soon(near.send_all, memoryview(room))
-        await wait_all_tasks_blocked()
-        await receive_exactly(far, fits - 65536)
-        nursery.cancel_scope.deadline = 0 if False else nursery.cancel_scope.deadline
-        received = await receive_exactly(far, len(room) * room.itemsize)
-    assert received == room.tobytes()
+        nursery.start_soon(send)
+        received = await receive_until_end(far)
+    assert len(received) == len(numbers) * numbers.itemsize
+    assert received == numbers.tobytes()
 
 
 async def test_sending_memory_of_wide_items_lets_other_tasks_run(pair: Pair) -> None:
@@ -376,14 +378,15 @@ async def test_ending_and_waiting_for_room_conflict_with_a_send(pair: Pair, call
         await receive_exactly(far, MORE_THAN_FITS)
 
 
-async def test_a_send_conflicts_with_an_end_that_is_under_way(pair: Pair) -> None:
-    """Both are made in the same tick; whichever comes second is refused."""
-    near, _ = pair
-    outcomes = [Outcome(), Outcome()]
-    async with open_nursery() as nursery:
-        nursery.start_soon(outcomes[0].of, near.send_eof)
-        nursery.start_soon(outcomes[1].of, near.send_all, b"x")
-    assert [type(outcome.error) for outcome in outcomes].count(BusyResourceError) == 1
+async def test_a_send_that_comes_while_the_end_is_under_way_sends_nothing(make_pair: Callable[[str], Pair]) -> None:
+    for _ in range(10):  # the order of the two in a tick is random
+        near, far = make_pair("unix")
+        outcome = Outcome()
+        async with open_nursery() as nursery:
+            nursery.start_soon(outcome.of, near.send_all, b"x")
+            await near.send_eof()
+        assert isinstance(outcome.error, (BusyResourceError, ClosedResourceError))
+        assert await far.receive_some() == b""
 
 
 async def test_sending_and_receiving_at_the_same_time_is_no_conflict(pair: Pair) -> None:
@@ -712,26 +715,37 @@ async def test_a_shielded_receive_outlives_the_cancellation_around_it(pair: Pair
 async def test_cancelling_a_receive_twice_is_as_once(pair: Pair) -> None:
     near, far = pair
     async with open_nursery() as nursery:
+        nursery.start_soon(near.receive_some)
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+        nursery.cancel_scope.cancel()
+    await far.send_all(b"x")
+    assert await near.receive_some() == b"x"
+
+
+async def test_a_receive_inside_of_two_cancelled_scopes_ends_at_the_outer_one(pair: Pair) -> None:
+    near, far = pair
+    with CancelScope() as outer:
         with CancelScope() as inner:
-            nursery.start_soon(near.receive_some)
-            await wait_all_tasks_blocked()
-            nursery.cancel_scope.cancel()
-            nursery.cancel_scope.cancel()
-            inner.cancel()
+            async with open_nursery() as nursery:
+                nursery.start_soon(near.receive_some)
+                await wait_all_tasks_blocked()
+                inner.cancel()
+                outer.cancel()
+    assert (outer.cancelled_caught, inner.cancelled_caught) == (True, False)
     await far.send_all(b"x")
     assert await near.receive_some() == b"x"
 
 
 async def test_a_receive_that_is_being_cancelled_still_refuses_a_second_one(pair: Pair) -> None:
     near, far = pair
+    scope = CancelScope()
+
+    async def receive() -> None:
+        with scope:
+            await near.receive_some()
+
     async with open_nursery() as nursery:
-        with CancelScope() as scope:
-
-            async def receive() -> None:
-                with scope:
-                    await near.receive_some()
-
-        scope = CancelScope()
         nursery.start_soon(receive)
         await wait_all_tasks_blocked()
         scope.cancel()
@@ -773,14 +787,10 @@ async def test_no_byte_is_lost_however_cancellations_and_bytes_meet(pair: Pair, 
     assert received == sent
 
 
-async def test_a_receive_whose_bytes_came_before_the_cancellation_took_effect_returns_them(pair: Pair) -> None:
-    """Cancelled, or the bytes: never both, never neither."""
+async def test_bytes_and_a_cancellation_in_the_same_tick_give_the_one_or_the_other(pair: Pair) -> None:
     near, far = pair
     outcome = Outcome()
     async with open_nursery() as nursery:
-        with CancelScope() as scope:
-            scope.cancel()
-
         nursery.start_soon(outcome.of, near.receive_some)
         await wait_all_tasks_blocked()
         far.socket.stdlib.send(b"x")
@@ -1069,6 +1079,6 @@ async def test_an_operation_on_the_socket_of_a_stream_sees_the_bytes_that_the_st
 def test_a_stream_can_be_made_outside_of_a_run_but_not_used(tcp_pair: Pair) -> None:
     near, _ = tcp_pair
     coroutine = near.receive_some()
-    with pytest.raises(RuntimeError, match="task"):
+    with pytest.raises(RuntimeError, match="async context|task"):
         coroutine.send(None)
     assert os.fstat(near.socket.fileno())

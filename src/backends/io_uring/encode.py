@@ -122,20 +122,23 @@ def encode_file_open(entries: memoryview, offset: int, operation: OperationField
 
 
 def encode_file_read(entries: memoryview, offset: int, operation: OperationFields, flags: int) -> None:
-    _encode_transfer(c.OP_READ, entries, offset, operation, flags)
-
-
-def encode_file_write(entries: memoryview, offset: int, operation: OperationFields, flags: int) -> None:
-    _encode_transfer(c.OP_WRITE, entries, offset, operation, flags)
-
-
-def _encode_transfer(opcode: int, entries: memoryview, offset: int, operation: OperationFields, flags: int) -> None:
     view = operation.view
     length = view.nbytes
     if length >= ASYNC_TRANSFER_BYTES:
         flags |= c.SQE_ASYNC
     _pack_into(
-        entries, offset, opcode, flags, 0, operation.descriptor, operation.offset, address_of(view), length, 0,
+        entries, offset, c.OP_READ, flags, 0, operation.descriptor, operation.offset, address_of(view), length, 0,
+        operation.identifier, 0, 0, 0, 0, 0,
+    )  # fmt: skip
+
+
+def encode_file_write(entries: memoryview, offset: int, operation: OperationFields, flags: int) -> None:
+    view = operation.view
+    length = view.nbytes
+    if length >= ASYNC_TRANSFER_BYTES:
+        flags |= c.SQE_ASYNC
+    _pack_into(
+        entries, offset, c.OP_WRITE, flags, 0, operation.descriptor, operation.offset, address_of(view), length, 0,
         operation.identifier, 0, 0, 0, 0, 0,
     )  # fmt: skip
 

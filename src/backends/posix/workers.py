@@ -72,8 +72,7 @@ class WorkerPool:
 
     def close(self) -> None:
         """End the threads. One that is stuck in a system call is left to end by itself."""
-        for _ in self._threads:
-            self._queue.put(None)
+        self._queue.put(None)
         for thread in self._threads:
             thread.join(CLOSING_PATIENCE_SECONDS)
         self._threads.clear()
@@ -94,6 +93,7 @@ class WorkerPool:
         while True:
             job = queue.get()
             if job is None:
+                queue.put(None)  # for the next one, known to the pool or not
                 return
             if job.take():
                 job.result = perform(job.operation)

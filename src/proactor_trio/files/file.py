@@ -23,6 +23,9 @@ from proactor_trio.proactor.operations.file import FileClose, FileOpen, FileRead
 READ_ALL_BYTES: Final = 256 * 1024
 """Kept below the length from which on the kernel hands a read to its workers."""
 
+#: A read of at most so many bytes leaves its operation and its buffer for the next one.
+KEPT_BUFFER_BYTES: Final = 64 * 1024
+
 _CREATION_MODE: Final = 0o666
 
 
@@ -33,11 +36,22 @@ class AsyncFile(AsyncResource):
     counts.
     """
 
-    __slots__ = ("__weakref__", "_appends", "_file", "_position", "_readable", "_writable", "mode", "name")
+    __slots__ = (
+        "__weakref__",
+        "_appends",
+        "_file",
+        "_idle_read",
+        "_position",
+        "_readable",
+        "_writable",
+        "mode",
+        "name",
+    )
 
     def __init__(self, file: File, name: object, mode: str, open_flags: int) -> None:
         self._file = file
         self._position = 0
+        self._idle_read: FileRead | None = None  # kept with its buffer, for the next pread()
         self._readable = open_flags & os.O_ACCMODE in (os.O_RDONLY, os.O_RDWR)
         self._writable = open_flags & os.O_ACCMODE in (os.O_WRONLY, os.O_RDWR)
         self._appends = bool(open_flags & os.O_APPEND)
@@ -84,9 +98,18 @@ class AsyncFile(AsyncResource):
         if nbytes == 0:
             await checkpoint()
             return b""
-        buffer = bytearray(nbytes)
-        count: int = await FileRead(self._file, buffer, offset)
-        return bytes(buffer) if count == nbytes else bytes(memoryview(buffer)[:count])
+        read, self._idle_read = self._idle_read, None
+        if read is None:
+            read = FileRead(self._file, bytearray(nbytes), offset)
+        else:
+            read.offset = offset
+            if len(read.buffer) != nbytes:
+                read.buffer = bytearray(nbytes)
+        count: int = await read
+        data = bytes(read.buffer) if count == nbytes else bytes(memoryview(read.buffer)[:count])
+        if nbytes <= KEPT_BUFFER_BYTES:
+            self._idle_read = read
+        return data
 
     # Writing -----------------------------------------------------------------------------------------------------
 

@@ -96,10 +96,13 @@ class FileTransfer(FileOperation):
         self.buffer = buffer
         self.offset = offset
 
-    def _prepare(self) -> None:
-        super()._prepare()
+    def _prepare_transfer(self) -> None:
+        file = self.file
+        if file.closed:
+            raise ClosedResourceError(f"{type(self).__name__}: file was closed")
         if not 0 <= self.offset <= _LARGEST_OFFSET:
             raise ValueError(f"offset must be from 0 to 2**63 - 1, not {self.offset}")
+        self.descriptor = file.descriptor
 
     def _is_short(self, result: int) -> bool:
         return bool(result < self.view.nbytes)
@@ -115,8 +118,9 @@ class FileRead(FileTransfer):
     kind = Kind.FILE_READ
 
     def _prepare(self) -> None:
-        super()._prepare()
-        self.view = writable_view(self.buffer, "buffer")
+        self._prepare_transfer()
+        buffer = self.buffer
+        self.view = memoryview(buffer) if type(buffer) is bytearray else writable_view(buffer, "buffer")
 
 
 class FileWrite(FileTransfer):
@@ -129,7 +133,7 @@ class FileWrite(FileTransfer):
     kind = Kind.FILE_WRITE
 
     def _prepare(self) -> None:
-        super()._prepare()
+        self._prepare_transfer()
         self.view = readable_view(self.buffer, "buffer")
 
 
