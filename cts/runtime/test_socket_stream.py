@@ -1079,6 +1079,6 @@ async def test_an_operation_on_the_socket_of_a_stream_sees_the_bytes_that_the_st
 def test_a_stream_can_be_made_outside_of_a_run_but_not_used(tcp_pair: Pair) -> None:
     near, _ = tcp_pair
     coroutine = near.receive_some()
-    with pytest.raises(RuntimeError, match="async context|task"):
+    with pytest.raises(RuntimeError, match=r"async context|task"):
         coroutine.send(None)
     assert os.fstat(near.socket.fileno())

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -143,9 +144,7 @@ def test_an_operation_that_ends_by_itself_ends_once_either_way(
 
 
 @every_waiting_kind
-def test_twice_is_the_same_as_once(
-    proactor: Proactor, scene: Scene, make: Maker, completions: Completions
-) -> None:
+def test_twice_is_the_same_as_once(proactor: Proactor, scene: Scene, make: Maker, completions: Completions) -> None:
     operation = make(scene)
     operation.completion_fn = completions
     start(proactor, operation)
@@ -349,7 +348,7 @@ def test_an_accept_that_races_with_its_connection_leaks_none(proactor: Proactor,
     listener = sockets.listener()
     choice = random.Random(3)
     for number in range(REPETITIONS // 4):
-        taken: list[object] = []
+        taken: list[Any] = []
         flags = OperationFlags.MULTISHOT if number % 2 else OperationFlags.NONE
         accept = Accept(listener, lambda operation, _: taken.append(operation.result), flags=flags)  # noqa: B023
         proactor.submit(accept)

@@ -212,9 +212,7 @@ def test_connect_then_send_reaches_the_peer(proactor: Proactor, sockets: Sockets
     assert perform(proactor, RecvBytes(sockets.keep(accept.result), 100)) == b"hello"
 
 
-def test_a_close_behind_a_failure_still_closes_or_leaves_the_socket_open(
-    proactor: Proactor, sockets: Sockets
-) -> None:
+def test_a_close_behind_a_failure_still_closes_or_leaves_the_socket_open(proactor: Proactor, sockets: Sockets) -> None:
     """A cancelled close has no effect, or the close happens: what must not be is a descriptor that nobody owns."""
     broken, gone = sockets.unix_pair()
     gone.close()
@@ -266,7 +264,9 @@ def test_write_sync_close_in_one_chain(proactor: Proactor, files: Files, tmp_pat
 # Wrong batches are refused whole -------------------------------------------------------------------------------------
 
 
-def assert_refused_whole(proactor: Proactor, *batch: Operation, match: str, error: type[Exception] = ValueError) -> None:
+def assert_refused_whole(
+    proactor: Proactor, *batch: Operation, match: str, error: type[Exception] = ValueError
+) -> None:
     with pytest.raises(error, match=match):
         proactor.submit(*batch)
     assert [operation.state for operation in batch] == [OperationState.NEW] * len(batch)
@@ -465,9 +465,7 @@ def test_a_middle_step_that_runs_can_be_cancelled(
 
 
 @pytest.mark.parametrize("order", ["forwards", "backwards"])
-def test_cancelling_all_steps_at_once_ends_each_once(
-    proactor: Proactor, completions: Completions, order: str
-) -> None:
+def test_cancelling_all_steps_at_once_ends_each_once(proactor: Proactor, completions: Completions, order: str) -> None:
     chain = [Timer(later(), completions, number, LINKED if number < 4 else NONE) for number in range(5)]
     start(proactor, *chain)
     for step in chain if order == "forwards" else reversed(chain):
@@ -599,7 +597,10 @@ def test_a_chain_waits_for_room_in_a_full_socket(proactor: Proactor, sockets: So
 
 def test_a_poll_as_the_head_of_a_chain(proactor: Proactor, sockets: Sockets, completions: Completions) -> None:
     near, far = sockets.tcp_pair()
-    chain = [HandlePoll(near, completion_fn=completions, user_data=0, flags=LINKED), RecvBytes(near, 10, completions, 1)]
+    chain = [
+        HandlePoll(near, completion_fn=completions, user_data=0, flags=LINKED),
+        RecvBytes(near, 10, completions, 1),
+    ]
     start(proactor, *chain)
     assert len(completions) == 0
     far.stdlib.send(b"x")

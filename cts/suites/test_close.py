@@ -250,9 +250,7 @@ def test_a_file_with_pending_reads_closes_and_each_read_ends(proactor: Proactor,
     proactor.submit(closing)
     settle(proactor, *reads, closing)
     for read, buffer in zip(reads, buffers, strict=True):
-        assert (read.result == len(contents) and buffer == contents) or cause_of(
-            read
-        ) is CancelCause.RESOURCE_CLOSED
+        assert (read.result == len(contents) and buffer == contents) or cause_of(read) is CancelCause.RESOURCE_CLOSED
 
 
 def test_a_refused_batch_closes_nothing(proactor: Proactor, sockets: Sockets) -> None:
@@ -294,9 +292,7 @@ def test_a_receive_behind_the_close_of_its_own_batch_is_refused_or_ends(proactor
     assert perform(proactor, RecvBytes(far, 10)) == b""
 
 
-def test_reads_of_a_closed_file_never_read_from_the_file_that_got_its_number(
-    proactor: Proactor, files: Files
-) -> None:
+def test_reads_of_a_closed_file_never_read_from_the_file_that_got_its_number(proactor: Proactor, files: Files) -> None:
     length = 300 * 1024
     (files.folder / "second").write_bytes(b"B" * length)
     for _ in range(10):

@@ -33,9 +33,7 @@ def test_open_gives_a_file(proactor: Proactor, files: Files, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("convert", [str, os.fsencode, Path])
-def test_a_path_may_be_text_bytes_or_path_like(
-    proactor: Proactor, files: Files, tmp_path: Path, convert: type
-) -> None:
+def test_a_path_may_be_text_bytes_or_path_like(proactor: Proactor, files: Files, tmp_path: Path, convert: type) -> None:
     (tmp_path / "übung").write_bytes(b"")
     files.keep(perform(proactor, FileOpen(convert(tmp_path / "übung"))))
 

@@ -45,23 +45,30 @@ from proactor_trio.proactor import (
     Recv,
     RecvBytes,
     Send,
+    Socket,
     SocketClose,
     StatusCode,
     Timer,
 )
 
-# 1. The caller owns an operation before submit and after its final completion ------------------------------------------
+# 1. The caller owns an operation before submit and after its final completion ----------------------------------------
 
 
 def test_states_follow_the_table(proactor: Proactor) -> None:
     timer = Timer(time.monotonic() + 3600)
-    assert timer.state is OperationState.NEW
+    states = [timer.state]
     proactor.submit(timer)
-    assert timer.state is OperationState.SUBMITTED
+    states.append(timer.state)
     proactor.cancel(timer)
-    assert timer.state is OperationState.CANCELLING
+    states.append(timer.state)
     settle(proactor, timer)
-    assert timer.state is OperationState.DONE
+    states.append(timer.state)
+    assert states == [
+        OperationState.NEW,
+        OperationState.SUBMITTED,
+        OperationState.CANCELLING,
+        OperationState.DONE,
+    ]
 
 
 def test_one_object_can_be_submitted_again_and_again(proactor: Proactor, completions: Completions) -> None:
@@ -150,7 +157,7 @@ def test_an_operation_may_be_submitted_again_inside_its_completion_function(proa
     poll_until(proactor, lambda: count == 50)
 
 
-# 2. One final completion, inside poll(), on the polling thread ---------------------------------------------------------
+# 2. One final completion, inside poll(), on the polling thread -------------------------------------------------------
 
 
 def test_nothing_completes_inside_submit(
@@ -228,7 +235,7 @@ def test_an_operation_without_a_completion_function_completes(proactor: Proactor
     assert finish(proactor, Nop()).state is OperationState.DONE
 
 
-# 3. What an operation names stays alive until its final completion -----------------------------------------------------
+# 3. What an operation names stays alive until its final completion ---------------------------------------------------
 
 
 def test_an_operation_in_flight_is_kept_alive(proactor: Proactor, completions: Completions) -> None:
@@ -297,9 +304,9 @@ def test_a_socket_in_use_stays_open_when_it_is_dropped(proactor: Proactor, socke
     done.operations[0].socket.close()  # type: ignore[attr-defined]
 
 
-def sockets_pop(proactor: Proactor, accept: Accept) -> object:
+def sockets_pop(proactor: Proactor, accept: Accept) -> Socket:
     """The accepted socket, of which nothing else keeps a reference."""
-    accepted = perform(proactor, accept)
+    accepted: Socket = perform(proactor, accept)
     accept.result = None
     return accepted
 
@@ -383,7 +390,7 @@ def test_a_finished_operation_is_not_kept_alive_by_the_proactor(
     assert [reference() for reference in references] == [None] * len(references)
 
 
-# 4. cancel() is a request; a result that won is delivered, never leaked ------------------------------------------------
+# 4. cancel() is a request; a result that won is delivered, never leaked ----------------------------------------------
 
 
 def test_a_cancelled_operation_has_had_no_effect(proactor: Proactor, sockets: Sockets) -> None:
@@ -469,7 +476,7 @@ def test_a_write_reported_as_cancelled_has_not_happened(proactor: Proactor, file
     assert [byte == ord("x") for byte in contents] == [write.error is None for write in writes]
 
 
-# 5. Closing a resource ends what is pending on it, waits, then closes: see test_close.py -------------------------------
+# 5. Closing a resource ends what is pending on it, waits, then closes: see test_close.py -----------------------------
 
 
 def test_the_close_completes_after_what_was_pending(
@@ -484,7 +491,7 @@ def test_the_close_completes_after_what_was_pending(
     assert completions.labels == ["receive", "receive", "receive", "close"]
 
 
-# 6. Identifiers are never reused ---------------------------------------------------------------------------------------
+# 6. Identifiers are never reused -------------------------------------------------------------------------------------
 
 
 def test_identifiers_are_never_reused(proactor: Proactor) -> None:
@@ -511,7 +518,7 @@ def test_a_cancel_of_an_earlier_life_does_not_reach_the_next(proactor: Proactor,
         assert perform(proactor, receive) == b"y"
 
 
-# 8. Errors -------------------------------------------------------------------------------------------------------------
+# 8. Errors -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_cancellation_is_a_proactor_error_with_its_status_code(proactor: Proactor) -> None:

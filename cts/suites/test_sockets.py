@@ -541,7 +541,7 @@ def test_both_directions_at_a_time_do_not_disturb_each_other(proactor: Proactor,
     ]
     proactor.submit(*operations)
     settle(proactor, *operations)
-    assert (received_forth, received_back) == (forth, back)
+    assert received_forth == forth and received_back == back
 
 
 def test_fifty_connections_keep_their_bytes_apart(proactor: Proactor, sockets: Sockets) -> None:
@@ -605,9 +605,7 @@ def test_a_send_after_our_own_shutdown_is_epipe(proactor: Proactor, sockets: Soc
 
 
 @pytest.mark.parametrize("make", [lambda s: Recv(s, bytearray(1)), lambda s: RecvBytes(s, 1), lambda s: Send(s, b"x")])
-def test_a_transfer_on_a_socket_that_is_not_connected_fails(
-    proactor: Proactor, sockets: Sockets, make: type
-) -> None:
+def test_a_transfer_on_a_socket_that_is_not_connected_fails(proactor: Proactor, sockets: Sockets, make: type) -> None:
     with pytest.raises(OSError) as failure:
         perform(proactor, make(sockets.tcp()))
     assert failure.value.errno in (errno.ENOTCONN, errno.EPIPE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cts.support import Completions, Sockets, finish, poll_until, settle
+from cts.support import Completions, Sockets, alarm_handler, finish, poll_until, settle
 from proactor_trio.proactor import (
     FailedPrecondition,
     Nop,
@@ -30,6 +31,16 @@ def in_threads(*functions: Callable[[], object]) -> list[threading.Thread]:
     for thread in threads:
         thread.start()
     return threads
+
+
+def soon(function: Callable[[], object]) -> Callable[[], None]:
+    """The function, called when the owner has had time to begin its wait."""
+
+    def call() -> None:
+        time.sleep(0.01)
+        function()
+
+    return call
 
 
 def join(threads: Iterable[threading.Thread]) -> None:
@@ -64,7 +75,7 @@ def test_an_operation_of_another_thread_completes_on_the_owner(proactor: Proacto
 
 def test_a_submission_of_another_thread_ends_a_poll_that_waits(proactor: Proactor, completions: Completions) -> None:
     begin = time.monotonic()
-    threads = in_threads(lambda: (time.sleep(0.01), proactor.submit(Nop(completions))))
+    threads = in_threads(soon(lambda: proactor.submit(Nop(completions))))
     while not completions.records:
         proactor.poll(5)
     join(threads)
@@ -104,7 +115,11 @@ def test_four_threads_with_two_hundred_operations_each(proactor: Proactor, compl
     batches = [[Nop(completions, (thread, number)) for number in range(200)] for thread in range(4)]
 
     def submit(batch: list[Nop]) -> Callable[[], None]:
-        return lambda: [proactor.submit(nop) for nop in batch] and None  # type: ignore[func-returns-value]
+        def submit_each() -> None:
+            for nop in batch:
+                proactor.submit(nop)
+
+        return submit_each
 
     threads = in_threads(*(submit(batch) for batch in batches))
     poll_until(proactor, lambda: len(completions) == 800)
@@ -151,9 +166,7 @@ def test_transfers_of_four_threads_lose_no_byte(proactor: Proactor, sockets: Soc
     assert [receive.result for receive in everything] == [b"x"] * 200
 
 
-def test_a_submission_cancelled_before_the_owner_saw_it_ends_once(
-    proactor: Proactor, completions: Completions
-) -> None:
+def test_a_submission_cancelled_before_the_owner_saw_it_ends_once(proactor: Proactor, completions: Completions) -> None:
     timer = Timer(time.monotonic() + 3600, completions)
     join(in_threads(lambda: proactor.submit(timer)))
     assert proactor.cancel(timer) is True
@@ -176,7 +189,7 @@ def test_operations_of_other_threads_are_completed_by_close(
 
 def test_wake_ends_a_poll_that_waits(proactor: Proactor) -> None:
     begin = time.monotonic()
-    threads = in_threads(lambda: (time.sleep(0.01), proactor.wake()))
+    threads = in_threads(soon(proactor.wake))
     assert proactor.poll(5) == 0
     join(threads)
     assert time.monotonic() - begin < 2
@@ -236,23 +249,19 @@ def test_wake_from_a_signal_handler_ends_a_poll(proactor: Proactor) -> None:
     def handle(number: int, frame: FrameType | None) -> None:
         proactor.wake()
 
-    before = signal.signal(signal.SIGALRM, handle)
     previous = signal.set_wakeup_fd(proactor.wakeup_descriptor(), warn_on_full_buffer=False)
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.01)
-        begin = time.monotonic()
-        proactor.poll(5)
-        assert time.monotonic() - begin < 2
+        with alarm_handler(handle):
+            signal.setitimer(signal.ITIMER_REAL, 0.01)
+            begin = time.monotonic()
+            proactor.poll(5)
+            assert time.monotonic() - begin < 2
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.set_wakeup_fd(previous)
-        signal.signal(signal.SIGALRM, before)
 
 
 def test_a_byte_on_the_wakeup_descriptor_wakes(proactor: Proactor) -> None:
-    import os
-
-    threads = in_threads(lambda: (time.sleep(0.01), os.write(proactor.wakeup_descriptor(), b"\2")))
+    threads = in_threads(soon(lambda: os.write(proactor.wakeup_descriptor(), b"\2")))
     begin = time.monotonic()
     proactor.poll(5)
     join(threads)

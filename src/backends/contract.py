@@ -20,10 +20,16 @@ The rules of the seam:
    still in `in_flight` (for a report with MORE: while `operation.deliveries` has not grown) its report has not been
    delivered and is made again by the next `poll()`; all later ones follow then. The same holds for an exception (a
    signal handler that raises) anywhere else in `poll()`.
-7. `start_chain()` takes the longest prefix of the chain that this kernel can link and returns its length; 0 is a fine
-   answer. It reports every step that it took, in chain order, also those that never ran (`-ECANCELED`).
+7. `linkable()` says how long a prefix of a chain this kernel can link; it only looks, and 0 is a fine answer.
+   `start_chain()` begins such a prefix. Every step of it is reported, in chain order, also those that never ran
+   (`-ECANCELED`).
 8. A short transfer of a step that has a successor in its chain breaks the chain: it is reported with its count and
    the later steps with `-ECANCELED`. `whole` says that a transfer is to be continued until all of it is done.
+9. `start()` sets `operation.started`, and `start_chain()` that of its first step, by the statement before the one that
+   makes the operation the backend's, so that no signal handler comes between: whoever was interrupted sees by it
+   whether the operation was begun.
+10. A close is never cancelled, and begins only when no operation that the kernel looks up by number later (a file
+   operation, a link that has not started) is left on its descriptor; the proactor sees to both.
 """
 
 from __future__ import annotations
@@ -35,7 +41,7 @@ from enum import Enum, IntEnum, IntFlag
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    import socket
+    from socket import socket as StdlibSocket
 
 
 class Kind(IntEnum):
@@ -129,11 +135,11 @@ class OperationFields:
     | NOP          |                                                  | 0                                       |
     | TIMER        | deadline                                         | 0                                       |
     | HANDLE_POLL  | descriptor, poll_events                          | PollEvents                              |
-    | ACCEPT       | descriptor, stdlib_socket, flags                 | a descriptor, CLOEXEC and non-blocking  |
-    | CONNECT      | descriptor, stdlib_socket, address, address_bytes| 0                                       |
-    | RECV         | descriptor, stdlib_socket, view, whole           | bytes received, 0 at the end            |
-    | RECV_BYTES   | descriptor, stdlib_socket, length                | bytes received, which stand in `data`   |
-    | SEND         | descriptor, stdlib_socket, view, whole           | bytes sent                              |
+    | ACCEPT       | descriptor, socket, flags                        | a descriptor, CLOEXEC and non-blocking  |
+    | CONNECT      | descriptor, socket, address, address_bytes       | 0                                       |
+    | RECV         | descriptor, socket, view, whole                  | bytes received, 0 at the end            |
+    | RECV_BYTES   | descriptor, socket, length                       | bytes received, which stand in `data`   |
+    | SEND         | descriptor, socket, view, whole                  | bytes sent                              |
     | SOCKET_CLOSE | descriptor                                       | 0; first ends all that is pending on it |
     | FILE_OPEN    | path, open_flags, mode                           | a descriptor, CLOEXEC                   |
     | FILE_READ    | descriptor, view, offset                         | bytes read, 0 at the end                |
@@ -141,6 +147,8 @@ class OperationFields:
     | FILE_SYNC    | descriptor, data_only                            | 0                                       |
     | FILE_CLOSE   | descriptor                                       | 0; first ends all that is pending on it |
 
+    `socket` stands for the file behind a socket's descriptor: another object, another file. Both kinds of close detach
+    the descriptor from its owner at submission; until a backend closes it, it stays what it was.
     `stdlib_socket` is made at its first use where the socket came from Accept.
     `deadline` is in seconds on the clock of `time.monotonic()`. `offset` is a byte position; there is no current
     position at this level. `backend_state` and `data` belong to the backend between start and final report.
@@ -164,6 +172,7 @@ class OperationFields:
         "open_flags",
         "path",
         "poll_events",
+        "started",
         "view",
         "whole",
     )
@@ -173,7 +182,8 @@ class OperationFields:
     identifier: int  # a counter that is never reused; 0 while the operation is not in flight
     flags: OperationFlags
     descriptor: int
-    stdlib_socket: socket.socket
+    socket: Any  # what owns the descriptor of a socket; to a backend only its identity means something
+    stdlib_socket: StdlibSocket
     address: Any
     address_bytes: bytes
     view: Any  # a memoryview of bytes while in flight, for the kinds that have memory; else None
@@ -187,6 +197,7 @@ class OperationFields:
     deadline: float
     poll_events: PollEvents
     data: Any
+    started: bool  # set by the backend when the operation is its own (rule 9)
     after: OperationFields | None  # the step before it in a chain that the backend has linked
     deliveries: int  # reports with MORE that the hook has taken over; the hook's, backends only read it (rule 6)
     backend_state: Any
@@ -243,8 +254,12 @@ class Backend(ABC):
         """Begin one operation."""
 
     @abstractmethod
-    def start_chain(self, operations: Sequence[OperationFields]) -> int:
-        """Begin the longest prefix of a chain that can be linked below; return its length (rule 7)."""
+    def linkable(self, operations: Sequence[OperationFields]) -> int:
+        """The length of the longest prefix of a chain that `start_chain()` takes, 0 or at least 2 (rule 7)."""
+
+    @abstractmethod
+    def start_chain(self, operations: Sequence[OperationFields]) -> None:
+        """Begin operations of which `linkable()` said that they can be linked."""
 
     @abstractmethod
     def cancel(self, operation: OperationFields) -> None:

@@ -20,10 +20,11 @@ PATIENCE = 20.0
 
 
 class Operation(OperationFields):
-    __slots__ = ("results",)
+    __slots__ = ("results", "socket")
 
     def __init__(self, **fields: Any) -> None:
         self.identifier = 0
+        self.started = False
         self.flags = OperationFlags.NONE
         self.descriptor = -1
         self.deliveries = 0
@@ -34,8 +35,8 @@ class Operation(OperationFields):
         self.results: list[int] = []
         for name, value in fields.items():
             setattr(self, name, value)
-        if "stdlib_socket" in fields and "descriptor" not in fields:
-            self.descriptor = self.stdlib_socket.fileno()
+        if "socket" in fields:
+            self.descriptor = self.socket.fileno()
 
     @property
     def result(self) -> int:
@@ -162,11 +163,11 @@ class Owner:
 
 
 def receive(stdlib_socket: socket.socket, size: int = 100, **fields: Any) -> Recv:
-    return Recv(stdlib_socket=stdlib_socket, view=memoryview(bytearray(size)), **fields)
+    return Recv(socket=stdlib_socket, view=memoryview(bytearray(size)), **fields)
 
 
 def send(stdlib_socket: socket.socket, data: bytes, **fields: Any) -> Send:
-    return Send(stdlib_socket=stdlib_socket, view=memoryview(data), **fields)
+    return Send(socket=stdlib_socket, view=memoryview(data), **fields)
 
 
 def close(stdlib_socket: socket.socket) -> SocketClose:

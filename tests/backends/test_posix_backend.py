@@ -37,7 +37,7 @@ def test_descriptors_are_given_back(backend_class: type[PosixBackend]) -> None:
 
 def test_undelivered_connections_are_closed(listener: socket.socket) -> None:
     owner = Owner(EpollBackend)
-    operation = Accept(stdlib_socket=listener)
+    operation = Accept(socket=listener)
     with socket.create_connection(listener.getsockname()) as client:
         owner.before_commit.append(KeyboardInterrupt())
         owner.start(operation)
@@ -52,13 +52,13 @@ def test_what_it_can_do() -> None:
     owner = Owner(EpollBackend, Capability.ALL & ~Capability.MULTISHOT)
     capabilities = owner.backend.capabilities
     assert set(capabilities) == set(Capability.ALL)
-    assert capabilities[Capability.MULTISHOT].support is Support.MISSING
-    assert capabilities[Capability.MULTISHOT].reason == "switched off by the caller"
+    assert capabilities[Capability.MULTISHOT].support is Support.EMULATED
+    assert capabilities[Capability.MULTISHOT].reason.startswith("switched off by allowed_capabilities")
     assert owner.backend.native_multishot == frozenset()
     assert capabilities[Capability.LINKED_OPERATIONS].support is Support.EMULATED
     assert Kind.TIMER not in owner.backend.native_kinds
     assert owner.run(Timer()) == -errno.EOPNOTSUPP
-    assert owner.backend.start_chain([Nop(), Nop()]) == 0
+    assert owner.backend.linkable([Nop(), Nop()]) == 0
     owner.backend.close()
 
 

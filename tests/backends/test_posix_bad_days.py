@@ -16,6 +16,7 @@ from proactor_trio.backends.contract import (
 )
 from proactor_trio.backends.posix import sockets
 from tests.backends.posix_owner import (
+    PATIENCE,
     Accept,
     HandlePoll,
     Nop,
@@ -122,13 +123,61 @@ def test_close_ends_what_is_pending(owner: Owner, pair: tuple[socket.socket, soc
 
 
 def test_close_in_the_same_batch(owner: Owner, pair: tuple[socket.socket, socket.socket]) -> None:
-    ours, _theirs = pair
+    # The socket object is detached by now; what was started before the close has its turn all the same.
+    ours, theirs = pair
     operation, sending = receive(ours), send(ours, b"x")
     owner.start(operation, sending)
     closing = close(ours)
     owner.start(closing)
     owner.finish(operation, sending, closing)
-    assert [done.result for done in (operation, sending, closing)] == [-errno.ECANCELED, -errno.ECANCELED, 0]
+    assert [done.result for done in (operation, sending, closing)] == [-errno.ECANCELED, 1, 0]
+    theirs.setblocking(True)
+    assert theirs.recv(10) == b"x"
+    assert theirs.recv(10) == b""
+
+
+def test_a_send_goes_on_while_its_close_waits_for_it(owner: Owner, pair: tuple[socket.socket, socket.socket]) -> None:
+    # As in a chain of a send and a close: the proactor starts the close when the send is done.
+    ours, theirs = pair
+    sending = send(ours, bytes(8 * 1024 * 1024), whole=True)
+    waiting = receive(ours)
+    owner.start(sending, waiting)
+    owner.settle()
+    closing = close(ours)
+    theirs.setblocking(True)
+    theirs.send(b"hello")
+    theirs.settimeout(PATIENCE)
+    arrived = 0
+    while sending.identifier:
+        arrived += len(theirs.recv(1 << 20))
+        owner.poll(0)
+    owner.start(closing)
+    owner.finish(closing, waiting)
+    assert sending.result == sending.view.nbytes
+    assert received(waiting) == b"hello"
+    while piece := theirs.recv(1 << 20):
+        arrived += len(piece)
+    assert arrived == sending.result
+
+
+def test_what_waits_never_meets_another_file(owner: Owner) -> None:
+    # Against the rules a socket is closed under a waiting receive, and its number goes to another one.
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    number = ours.fileno()
+    waiting = receive(ours)
+    owner.start(waiting)
+    owner.settle()
+    os.close(ours.detach())
+    other, peer = socket.socketpair()
+    with theirs, other, peer:
+        assert number in (other.fileno(), peer.fileno())
+        for end in (other, peer):
+            end.setblocking(False)
+            end.send(b"not for you")
+        owner.run(HandlePoll(descriptor=number, poll_events=PollEvents.IN))
+        owner.settle()
+        assert waiting.result == -errno.EBADF
 
 
 def test_close_of_nothing(owner: Owner) -> None:
@@ -204,7 +253,7 @@ def test_a_dropped_socket_is_closed_as_ever(owner: Owner) -> None:
 
 
 def test_listener_is_dropped_with_a_full_turn_queue(owner: Owner, listener: socket.socket) -> None:
-    operation = Accept(stdlib_socket=listener, flags=OperationFlags.MULTISHOT)
+    operation = Accept(socket=listener, flags=OperationFlags.MULTISHOT)
     address = listener.getsockname()
     clients = [socket.create_connection(address) for _ in range(sockets.ACCEPTS_AT_A_TIME + 1)]
     owner.start(operation)

@@ -56,7 +56,7 @@ def test_exception_after_delivery_repeats_nothing(owner: Owner, pair: tuple[sock
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_exception_while_delivering_with_more(owner: Owner, listener: socket.socket, when: str) -> None:
-    operation = Accept(stdlib_socket=listener, flags=OperationFlags.MULTISHOT)
+    operation = Accept(socket=listener, flags=OperationFlags.MULTISHOT)
     owner.start(operation)
     clients = [socket.create_connection(listener.getsockname()) for _ in range(3)]
     (owner.before_commit if when == "before" else owner.after_commit).append(KeyboardInterrupt())

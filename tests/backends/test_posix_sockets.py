@@ -51,7 +51,7 @@ def test_receive_bytes(owner: Owner, pair: tuple[socket.socket, socket.socket]) 
     ours, theirs = pair
     for text in (b"one", b"two", b"x" * 10):
         theirs.send(text)
-        operation = RecvBytes(stdlib_socket=ours, length=10)
+        operation = RecvBytes(socket=ours, length=10)
         assert owner.run(operation) == len(text)
         assert operation.data == text
 
@@ -233,9 +233,9 @@ def test_whole_receive_gives_others_their_turn(owner: Owner) -> None:
 def test_connect(owner: Owner, listener: socket.socket) -> None:
     with socket.socket() as ours:
         ours.setblocking(False)
-        assert owner.run(Connect(stdlib_socket=ours, address=listener.getsockname())) == 0
+        assert owner.run(Connect(socket=ours, address=listener.getsockname())) == 0
         assert ours.getpeername() == listener.getsockname()
-        assert owner.run(Connect(stdlib_socket=ours, address=listener.getsockname())) == -errno.EISCONN
+        assert owner.run(Connect(socket=ours, address=listener.getsockname())) == -errno.EISCONN
 
 
 def test_connect_refused(owner: Owner, listener: socket.socket) -> None:
@@ -243,7 +243,7 @@ def test_connect_refused(owner: Owner, listener: socket.socket) -> None:
     listener.close()
     with socket.socket() as ours:
         ours.setblocking(False)
-        assert owner.run(Connect(stdlib_socket=ours, address=address)) == -errno.ECONNREFUSED
+        assert owner.run(Connect(socket=ours, address=address)) == -errno.ECONNREFUSED
 
 
 def test_connect_where_nothing_tells_of_room(owner: Owner, tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ def test_connect_where_nothing_tells_of_room(owner: Owner, tmp_path: Path) -> No
         connects = []
         for client in clients:
             client.setblocking(False)
-            connects.append(Connect(stdlib_socket=client, address=path))
+            connects.append(Connect(socket=client, address=path))
         owner.start(*connects)
         owner.poll(0.01)
         waiting = [operation for operation in connects if operation.identifier]
@@ -267,7 +267,7 @@ def test_connect_where_nothing_tells_of_room(owner: Owner, tmp_path: Path) -> No
         owner.finish(cancelled)
         assert cancelled.result == -errno.ECANCELED
         while waiting:
-            os.close(owner.run(Accept(stdlib_socket=listening)))
+            os.close(owner.run(Accept(socket=listening)))
             owner.finish(waiting.pop(0))
         connects.remove(cancelled)
         assert [operation.result for operation in connects] == [0] * 3
@@ -285,7 +285,7 @@ def test_connect_is_cancelled(owner: Owner) -> None:
             filler.setblocking(False)
             filler.connect_ex(full.getsockname())
         ours.setblocking(False)
-        operation = Connect(stdlib_socket=ours, address=full.getsockname())
+        operation = Connect(socket=ours, address=full.getsockname())
         owner.start(operation)
         owner.settle()
         assert operation.results == []
@@ -297,7 +297,7 @@ def test_connect_is_cancelled(owner: Owner) -> None:
 
 
 def test_accept(owner: Owner, listener: socket.socket) -> None:
-    operation = Accept(stdlib_socket=listener)
+    operation = Accept(socket=listener)
     owner.start(operation)
     owner.settle()
     assert operation.results == []
@@ -311,7 +311,7 @@ def test_accept(owner: Owner, listener: socket.socket) -> None:
 
 def test_multishot_accept(owner: Owner, listener: socket.socket) -> None:
     count = 2 * sockets.ACCEPTS_AT_A_TIME + 3
-    operation = Accept(stdlib_socket=listener, flags=OperationFlags.MULTISHOT)
+    operation = Accept(socket=listener, flags=OperationFlags.MULTISHOT)
     owner.start(operation)
     owner.settle()
     clients = [socket.create_connection(listener.getsockname()) for _ in range(count)]
@@ -341,7 +341,7 @@ def test_multishot_accept(owner: Owner, listener: socket.socket) -> None:
 def test_accept_without_descriptors_ends_with_the_reason(owner: Owner, listener: socket.socket) -> None:
     resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    operation = Accept(stdlib_socket=listener, flags=OperationFlags.MULTISHOT)
+    operation = Accept(socket=listener, flags=OperationFlags.MULTISHOT)
     with socket.create_connection(listener.getsockname()):
         highest = os.open(os.devnull, os.O_RDONLY)
         os.close(highest)
@@ -351,5 +351,5 @@ def test_accept_without_descriptors_ends_with_the_reason(owner: Owner, listener:
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         assert operation.results == [-errno.EMFILE]
-        again = Accept(stdlib_socket=listener)
+        again = Accept(socket=listener)
         os.close(owner.run(again))

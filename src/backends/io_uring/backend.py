@@ -131,41 +131,43 @@ class IoUringBackend(Backend):
             self._start_close(operation)
         elif tail != ring.limit or self._make_room(1):
             encoder(ring.sqes, (tail & ring.mask) << _SQE_SHIFT, operation, 0)
+            operation.started = True
             ring.tail = tail + 1
         else:
+            operation.started = True
             self._postponed.append(operation)
 
     def _start_close(self, operation: OperationFields) -> None:
         self._abort_postponed(operation.descriptor)
         if not self._make_room(_CLOSE_ENTRIES):
+            operation.started = True
             self._postponed.append(operation)
             return
         ring = self._ring
         tail = ring.tail
         encode.encode_cancel_descriptor(ring.sqes, (tail & ring.mask) << _SQE_SHIFT, operation.descriptor, _IGNORED)
         encode.encode_close(ring.sqes, ((tail + 1) & ring.mask) << _SQE_SHIFT, operation, 0)
+        operation.started = True
         ring.tail = tail + _CLOSE_ENTRIES
 
     def _abort_postponed(self, descriptor: int) -> None:
         for operation in [waiting for waiting in self._postponed if waiting.descriptor == descriptor]:
-            self._postponed.remove(operation)
             self._aborted.append(operation)
+            self._postponed.remove(operation)
 
-    def start_chain(self, operations: Sequence[OperationFields]) -> int:
+    def linkable(self, operations: Sequence[OperationFields]) -> int:
         if not self._links:
             return 0
-        taken = 0
+        length = 0
         for operation in operations[: self._ring.entries]:
             if operation.kind is Kind.SOCKET_CLOSE or operation.kind is Kind.FILE_CLOSE:
                 break  # two entries, one of them a hard link; the chain goes on above us
-            taken += 1
-        if taken > 1:
-            self._submit_chain(operations[:taken])
-            return taken
-        return 0
+            length += 1
+        return length if length > 1 else 0
 
-    def _submit_chain(self, operations: Sequence[OperationFields]) -> None:
+    def start_chain(self, operations: Sequence[OperationFields]) -> None:
         if not self._make_room(len(operations)):
+            operations[0].started = True
             self._postponed_chains.append(operations)
             return
         ring = self._ring
@@ -178,6 +180,7 @@ class IoUringBackend(Backend):
             self._encoders[operation.kind](ring.sqes, place, operation, flags)
             operation.after = previous
             previous = operation
+        operations[0].started = True
         ring.tail = tail + len(operations)
 
     def _make_room(self, entries: int) -> bool:
@@ -191,8 +194,8 @@ class IoUringBackend(Backend):
 
     def cancel(self, operation: OperationFields) -> None:
         if operation in self._postponed:
-            self._postponed.remove(operation)
             self._aborted.append(operation)
+            self._postponed.remove(operation)
         elif not self._make_room(1):
             self._repeat_cancel.append((operation, operation.identifier))
         else:
@@ -247,7 +250,7 @@ class IoUringBackend(Backend):
 
     def _start_postponed(self) -> None:
         for _ in range(len(self._postponed_chains)):
-            self._submit_chain(self._postponed_chains.popleft())
+            self.start_chain(self._postponed_chains.popleft())
         for _ in range(len(self._postponed)):
             self.start(self._postponed.popleft())
 

@@ -28,6 +28,12 @@ RECEIVE_GROUP: Final = 1
 # kernel's own workers do the copy. Below it their hand-over costs more than the copy.
 ASYNC_TRANSFER_BYTES: Final = 256 * 1024
 
+# What read(2) and its like take at a time.
+LARGEST_TRANSFER: Final = 0x7FFFF000
+
+# Where the kernel has no provided buffers each receive has one of its own, of at most this length.
+ALLOCATED_RECEIVE_BYTES: Final = 64 * 1024
+
 POLLIN: Final = 0x001
 POLLOUT: Final = 0x004
 POLLERR: Final = 0x008
@@ -80,8 +86,12 @@ def encode_connect(entries: memoryview, offset: int, operation: OperationFields,
 
 def encode_receive(entries: memoryview, offset: int, operation: OperationFields, flags: int) -> None:
     view = operation.view
+    if not view.nbytes:
+        encode_nop(entries, offset, operation, flags)  # the kernel would wait for bytes that have no place
+        return
     _pack_into(
-        entries, offset, c.OP_RECV, flags, 0, operation.descriptor, 0, address_of(view), view.nbytes,
+        entries, offset, c.OP_RECV, flags, 0, operation.descriptor, 0, address_of(view),
+        min(view.nbytes, LARGEST_TRANSFER),
         MSG_WAITALL if operation.whole else 0, operation.identifier, 0, 0, 0, 0, 0,
     )  # fmt: skip
 
@@ -95,11 +105,11 @@ def encode_receive_provided(entries: memoryview, offset: int, operation: Operati
 
 
 def encode_receive_allocated(entries: memoryview, offset: int, operation: OperationFields, flags: int) -> None:
-    buffer = bytearray(operation.length)
+    buffer = bytearray(min(operation.length, ALLOCATED_RECEIVE_BYTES))
     operation.data = b""
     operation.backend_state = memoryview(buffer)
     _pack_into(
-        entries, offset, c.OP_RECV, flags, 0, operation.descriptor, 0, address_of(buffer), operation.length, 0,
+        entries, offset, c.OP_RECV, flags, 0, operation.descriptor, 0, address_of(buffer), len(buffer), 0,
         operation.identifier, 0, 0, 0, 0, 0,
     )  # fmt: skip
 
@@ -107,7 +117,8 @@ def encode_receive_allocated(entries: memoryview, offset: int, operation: Operat
 def encode_send(entries: memoryview, offset: int, operation: OperationFields, flags: int) -> None:
     view = operation.view
     _pack_into(
-        entries, offset, c.OP_SEND, flags, 0, operation.descriptor, 0, address_of(view), view.nbytes,
+        entries, offset, c.OP_SEND, flags, 0, operation.descriptor, 0, address_of(view),
+        min(view.nbytes, LARGEST_TRANSFER),
         MSG_WAITALL | MSG_NOSIGNAL if operation.whole else MSG_NOSIGNAL, operation.identifier, 0, 0, 0, 0, 0,
     )  # fmt: skip
 
@@ -123,7 +134,7 @@ def encode_file_open(entries: memoryview, offset: int, operation: OperationField
 
 def encode_file_read(entries: memoryview, offset: int, operation: OperationFields, flags: int) -> None:
     view = operation.view
-    length = view.nbytes
+    length = min(view.nbytes, LARGEST_TRANSFER)
     if length >= ASYNC_TRANSFER_BYTES:
         flags |= c.SQE_ASYNC
     _pack_into(
@@ -134,7 +145,7 @@ def encode_file_read(entries: memoryview, offset: int, operation: OperationField
 
 def encode_file_write(entries: memoryview, offset: int, operation: OperationFields, flags: int) -> None:
     view = operation.view
-    length = view.nbytes
+    length = min(view.nbytes, LARGEST_TRANSFER)
     if length >= ASYNC_TRANSFER_BYTES:
         flags |= c.SQE_ASYNC
     _pack_into(

@@ -101,10 +101,14 @@ class PosixBackend(Backend):
 
     def start(self, operation: OperationFields) -> None:
         operation.backend_state = None
+        operation.started = True
         self._started.append(operation)
 
-    def start_chain(self, operations: Sequence[OperationFields]) -> int:
+    def linkable(self, operations: Sequence[OperationFields]) -> int:
         return 0
+
+    def start_chain(self, operations: Sequence[OperationFields]) -> None:
+        pass  # nothing is linkable here
 
     def cancel(self, operation: OperationFields) -> None:
         ledger = self._ledger

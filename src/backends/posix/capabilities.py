@@ -7,8 +7,6 @@ from typing import Final
 
 from proactor_trio.backends.contract import Capability, CapabilityReport, Support
 
-SWITCHED_OFF: Final = CapabilityReport(Support.MISSING, "switched off by the caller")
-
 _EMULATED: Final = {
     Capability.MULTISHOT: "an accept stays armed and takes every connection that is ready",
     Capability.LINKED_OPERATIONS: "the proactor starts each step when the one before has succeeded",
@@ -28,7 +26,14 @@ _MISSING: Final = {
 
 
 def posix_capabilities(allowed: Capability) -> Mapping[Capability, CapabilityReport]:
-    """The table with the caller's mask applied."""
+    """The table with the caller's mask applied.
+
+    There is little to switch off: what is missing stays missing, for its own reason, and what the proactor emulates
+    needs nothing from here.
+    """
     reports = {capability: CapabilityReport(Support.EMULATED, reason) for capability, reason in _EMULATED.items()}
     reports |= {capability: CapabilityReport(Support.MISSING, reason) for capability, reason in _MISSING.items()}
-    return {capability: reports[capability] if capability in allowed else SWITCHED_OFF for capability in Capability.ALL}
+    if Capability.MULTISHOT not in allowed:
+        reason = "switched off by allowed_capabilities: the proactor starts the operation again after each result"
+        reports[Capability.MULTISHOT] = CapabilityReport(Support.EMULATED, reason)
+    return {capability: reports[capability] for capability in Capability.ALL}

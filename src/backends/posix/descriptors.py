@@ -1,20 +1,29 @@
 """What the posix backend knows about one descriptor, and how it notices that the number means something else by now.
 
 A descriptor number says little: the file behind it may be closed by anyone, and the next socket or file gets the same
-number. A record therefore remembers the socket *object* it was made for, by a weak reference (the backend keeps no
-socket alive that its users dropped). An operation that comes with another object for the same number finds out
-whether the old object still owns the number. If so, both mean the same file and share the record; if not, then the
-old file was closed behind our back, and the record is replaced.
+number. What is known about it:
 
-HANDLE_POLL comes with a bare number. Without a live socket record it gets a record of its own, which lasts as long as
-such operations are pending and whose registration is renewed by each new one.
+* Who owns it. Operations on a socket name the object that owns the descriptor. As long as that is the same object it
+  is the same file: this is asked for each operation, and costs next to nothing. The record refers to the owner weakly;
+  the backend keeps no socket alive that its users dropped.
+* Its inode, noted before anything waits. Where the owner is another one, or where there is none (HANDLE_POLL comes with
+  a bare number), the inode tells whether the record is still about the same file. If not, then the file was closed
+  behind our back, and the record is replaced; what waited on it ends with EBADF.
+
+The calls are made through a bare socket object of the record's own. It does not matter then that the owner gives up the
+descriptor as soon as a close is *submitted*: until the close comes to its turn (it may be the last step of a chain) the
+number is ours, and what was started before goes on. The bare object never closes the number.
+
+A record made by HANDLE_POLL has no owner and no such object. It lasts as long as such operations are pending.
 """
 
 from __future__ import annotations
 
+import os
 import socket
 import weakref
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 from proactor_trio.backends.contract import OperationFields
 
@@ -25,14 +34,16 @@ class Descriptor:
     """One descriptor: its registration, its readiness, and the operations that wait on it, first come first served."""
 
     __slots__ = (
+        "calls",
         "descriptor",
+        "inode",
         "interest",
+        "owner",
         "patience",
         "polls",
         "readable",
         "reads",
         "short_read_empties",
-        "socket",
         "waits_for_turn",
         "writable",
         "writes",
@@ -40,7 +51,9 @@ class Descriptor:
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
-        self.socket: weakref.ref[socket.socket] | None = None
+        self.owner: Callable[[], object] = _nobody
+        self.calls: Any = None  # a bare socket object
+        self.inode = 0  # of the file, once something waited for it
         self.interest = 0  # what the event set watches; 0: not registered
         self.readable = True  # an attempt may succeed; else there will be an edge (event_set.py)
         self.writable = True
@@ -51,21 +64,37 @@ class Descriptor:
         self.writes: list[OperationFields] = []
         self.polls: list[OperationFields] = []
 
-    def belongs_to(self, stdlib_socket: socket.socket) -> None:
-        """Make it the record of this socket."""
-        self.socket = weakref.ref(stdlib_socket)
-        self.short_read_empties = (
-            stdlib_socket.family in (socket.AF_INET, socket.AF_INET6)
-            and stdlib_socket.type is socket.SOCK_STREAM
-            and stdlib_socket.proto in _TCP_PROTOCOLS
-        )
+    def belongs_to(self, owner: object) -> None:
+        """Make it the record of a socket. Raises OSError if the descriptor is none."""
+        if self.calls is None:
+            # In one step: an object that got lost on the way would close the descriptor.
+            (self.calls,) = map(socket.SocketType, (-1,), (-1,), (-1,), (self.descriptor,))
+            if socket.getdefaulttimeout() is not None:
+                self.calls.settimeout(0.0)
+            self.short_read_empties = (
+                self.calls.family in (socket.AF_INET, socket.AF_INET6)
+                and self.calls.type == socket.SOCK_STREAM
+                and self.calls.proto in _TCP_PROTOCOLS
+            )
+        self.owner = weakref.ref(owner)
 
-    def is_stale(self) -> bool:
-        """Whether the socket that this record was made for no longer owns the number."""
-        if self.socket is None:
-            return False
-        owner = self.socket()
-        return owner is None or owner.fileno() != self.descriptor
+    def release(self) -> None:
+        """Let the number go: it is somebody else's to close."""
+        if self.calls is not None:
+            self.calls.detach()
+
+    def __del__(self) -> None:
+        if hasattr(self, "calls"):
+            self.release()
+
+    def note_inode(self) -> None:
+        """Remember which file this is, before anything waits for it."""
+        if not self.inode:
+            self.inode = _inode(self.descriptor)
+
+    def is_same_file(self) -> bool:
+        """Whether the number still means the file that something waits for here."""
+        return bool(self.inode) and self.inode == _inode(self.descriptor)
 
     def pending(self) -> list[OperationFields]:
         """All operations that wait here, in the order of their start."""
@@ -83,5 +112,17 @@ class Descriptor:
         return operation in self.reads or operation in self.writes or operation in self.polls
 
 
+def _nobody() -> None:
+    """The owner of a number without an owner."""
+
+
 def _identifier(operation: OperationFields) -> int:
     return operation.identifier
+
+
+def _inode(descriptor: int) -> int:
+    """0 for a descriptor that is closed."""
+    try:
+        return os.fstat(descriptor).st_ino
+    except OSError:
+        return 0

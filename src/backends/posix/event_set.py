@@ -185,6 +185,9 @@ class PollSet(EventSet):
 def look(descriptor: int, interest: int) -> int:
     """The state of one descriptor now, as a mask; 0 when nothing of the interest holds."""
     asker = select.poll()
-    asker.register(descriptor, interest)
+    try:
+        asker.register(descriptor, interest)
+    except OverflowError:
+        return NVAL
     answers = asker.poll(0)
     return answers[0][1] if answers else 0

@@ -33,7 +33,6 @@ NOTHING: Final = object()
 
 _MULTISHOT: Final = int(OperationFlags.MULTISHOT)
 _TRANSFERS: Final = (Kind.RECV, Kind.SEND)  # their `backend_state` counts what was moved
-_ON_SOCKETS: Final = (Kind.ACCEPT, Kind.CONNECT, Kind.RECV, Kind.RECV_BYTES, Kind.SEND)
 
 #: (operation, its identifier, what the call returned or -errno, completion flags)
 Report = tuple[OperationFields, int, Any, int]
@@ -118,8 +117,6 @@ class Ledger:
             return -errno.EINVAL
         if error.errno is None:
             raise error  # a signal handler's
-        if error.errno == errno.EBADF and operation.kind in _ON_SOCKETS and operation.stdlib_socket.fileno() < 0:
-            return -errno.ECANCELED  # closed: the close operation is on its way
         return -error.errno
 
     def save_outcome(self, operation: OperationFields) -> bool:

@@ -8,7 +8,6 @@ is in descriptors.py.
 * A connection to a Unix listener whose queue is full is tried again by the clock, at most every 50 ms: the kernel has
   no event for it. Nothing else here ever wakes up without cause.
 * A descriptor is closed by the close operation that the proactor passes through here. What is pending on it ends first.
-  The socket object was detached by then: a call on it fails with EBADF, and that means "closed" as well.
 """
 
 from __future__ import annotations
@@ -82,6 +81,9 @@ class DescriptorOperations:
             if record is None:
                 unknown.append(descriptor)
                 continue
+            if self._level_triggered and not record.is_same_file():
+                self.drop(record, -errno.EBADF)  # poll(2) knows numbers only
+                continue
             if mask & READ_READY:
                 record.readable = True
                 if mask & SHORT_READ_PROVES_NOTHING and not self._level_triggered:
@@ -133,34 +135,41 @@ class DescriptorOperations:
 
     def begin_read(self, operation: OperationFields) -> None:
         record = self.records.get(operation.descriptor)
-        if record is None or record.socket is None or record.socket() is not operation.stdlib_socket:
+        if record is None or record.owner() is not operation.socket:
             record = self._record_for(operation)
+            if record is None:
+                return
         record.reads.append(operation)
         if len(record.reads) == 1:
             self._attempt_reads(record)
 
     def begin_write(self, operation: OperationFields) -> None:
         record = self.records.get(operation.descriptor)
-        if record is None or record.socket is None or record.socket() is not operation.stdlib_socket:
+        if record is None or record.owner() is not operation.socket:
             record = self._record_for(operation)
+            if record is None:
+                return
         record.writes.append(operation)
         if len(record.writes) == 1:
             self._attempt_writes(record)
 
-    def _record_for(self, operation: OperationFields) -> Descriptor:
-        """The record for a socket operation where the quick look found none, or one of another socket object."""
+    def _record_for(self, operation: OperationFields) -> Descriptor | None:
+        """The record for a socket operation where the quick look found none, or that of another owner.
+
+        None: the descriptor is no socket, and the operation has its report.
+        """
         record = self.records.get(operation.descriptor)
-        if record is not None and record.is_stale():
+        if record is not None and not record.is_same_file():
             self.drop(record, -errno.EBADF)
             record = None
         if record is None:
             record = Descriptor(operation.descriptor)
-            self.records[operation.descriptor] = record
-        if record.socket is None:
-            # New, or made by HANDLE_POLL for a number that may mean something else by now: register anew.
-            record.belongs_to(operation.stdlib_socket)
-            record.readable = record.writable = True
-            record.interest = 0
+        try:
+            record.belongs_to(operation.socket)
+        except OSError as error:
+            self._ledger.end(operation, self._ledger.failure(operation, error))
+            return None
+        self.records[operation.descriptor] = record
         return record
 
     def _attempt_reads(self, record: Descriptor) -> None:
@@ -181,13 +190,15 @@ class DescriptorOperations:
                 kind = operation.kind
                 if kind is _RECV and not operation.whole:
                     view = operation.view
-                    (ledger.outcome,) = map(operation.stdlib_socket.recv_into, (view,))
+                    (ledger.outcome,) = map(record.calls.recv_into, (view,))
                     emptied = ledger.outcome < view.nbytes
                 elif kind is _RECV_BYTES:
                     length = operation.length
-                    (ledger.outcome,) = map(operation.stdlib_socket.recv, (length,))
+                    (ledger.outcome,) = map(record.calls.recv, (length,))
                     emptied = len(ledger.outcome) < length
-                elif not (self._accept(operation) if kind is Kind.ACCEPT else self._receive_whole(operation)):
+                elif not (
+                    self._accept(record, operation) if kind is Kind.ACCEPT else self._receive_whole(record, operation)
+                ):
                     self._wait_for_turn(record)
                     return
             except BlockingIOError:
@@ -218,12 +229,12 @@ class DescriptorOperations:
             ledger.attempts += 1
             try:
                 if operation.kind is Kind.CONNECT:
-                    if not self._connect(operation):
+                    if not self._connect(record, operation):
                         self._try_later(record)
                         return
                 elif not operation.whole:
-                    (ledger.outcome,) = map(operation.stdlib_socket.send, (operation.view,), _NO_SIGNAL)
-                elif not self._send_whole(operation):
+                    (ledger.outcome,) = map(record.calls.send, (operation.view,), _NO_SIGNAL)
+                elif not self._send_whole(record, operation):
                     self._wait_for_turn(record)
                     return
             except BlockingIOError:
@@ -237,10 +248,10 @@ class DescriptorOperations:
             ledger.outcome = NOTHING
             del writes[0]
 
-    def _accept(self, operation: OperationFields) -> bool:
+    def _accept(self, record: Descriptor, operation: OperationFields) -> bool:
         """Take a connection, or several. False: the operation goes on when it is its turn again."""
         ledger = self._ledger
-        accept = operation.stdlib_socket._accept  # type: ignore[attr-defined]
+        accept = record.calls._accept
         try:
             if not goes_on(operation):
                 (ledger.outcome,) = map(call, (accept,))
@@ -253,7 +264,7 @@ class DescriptorOperations:
             pass  # that one was gone before it was taken; there may be others
         return False
 
-    def _receive_whole(self, operation: OperationFields) -> bool:
+    def _receive_whole(self, record: Descriptor, operation: OperationFields) -> bool:
         """Fill the view as far as bytes are there. False: the operation goes on when it is its turn again."""
         ledger = self._ledger
         view, progress = operation.view, progress_of(operation)
@@ -261,7 +272,7 @@ class DescriptorOperations:
         for _ in range(CALLS_AT_A_TIME):
             if done == view.nbytes:
                 break
-            progress.extend(map(operation.stdlib_socket.recv_into, (view[done:],)))
+            progress.extend(map(record.calls.recv_into, (view[done:],)))
             if not progress[-1]:
                 break
             done += progress[-1]
@@ -272,13 +283,13 @@ class DescriptorOperations:
         ledger.outcome = done
         return True
 
-    def _send_whole(self, operation: OperationFields) -> bool:
+    def _send_whole(self, record: Descriptor, operation: OperationFields) -> bool:
         """Send the view as far as there is room. False: the operation goes on when it is its turn again."""
         ledger = self._ledger
         view, progress = operation.view, progress_of(operation)
         done = sum(progress)
         for _ in range(CALLS_AT_A_TIME):
-            progress.extend(map(operation.stdlib_socket.send, (view[done:],), _NO_SIGNAL))
+            progress.extend(map(record.calls.send, (view[done:],), _NO_SIGNAL))
             done += progress[-1]
             if done == view.nbytes:
                 ledger.outcome = done
@@ -286,18 +297,18 @@ class DescriptorOperations:
         progress[:] = [done]
         return False
 
-    def _connect(self, operation: OperationFields) -> bool:
+    def _connect(self, record: Descriptor, operation: OperationFields) -> bool:
         """Begin to connect, or see what came of it. Raises BlockingIOError while it is under way.
 
         False: it could not even begin. A Unix listener whose queue is full says EAGAIN, and nothing tells when there is
         room again.
         """
         answers = progress_of(operation)  # of connect_ex, then of SO_ERROR, which gives an error only once
-        stdlib_socket = operation.stdlib_socket
+        calls = record.calls
         if not answers:
-            answers.extend(map(stdlib_socket.connect_ex, (operation.address,)))
+            answers.extend(map(calls.connect_ex, (operation.address,)))
         elif answers[0] in _CONNECTING:
-            answers.extend(map(stdlib_socket.getsockopt, *_SO_ERROR))
+            answers.extend(map(calls.getsockopt, *_SO_ERROR))
         if answers[0] == errno.EAGAIN:
             answers.clear()
             return False
@@ -306,10 +317,8 @@ class DescriptorOperations:
             error = next(filter(None, answers[1:]), 0)
             if not error:
                 # Only a second call says for certain; Linux also wants it, to call the socket connected from then on.
-                if len(answers) == 1 or stdlib_socket.connect_ex(operation.address) not in _CONNECTED:
+                if len(answers) == 1 or calls.connect_ex(operation.address) not in _CONNECTED:
                     raise BlockingIOError
-        elif error == errno.EBADF and stdlib_socket.fileno() < 0:
-            error = errno.ECANCELED
         self._ledger.outcome = -error
         return True
 
@@ -329,18 +338,16 @@ class DescriptorOperations:
     # Readiness as such.
 
     def begin_handle_poll(self, operation: OperationFields) -> None:
-        if self._look_for(operation):
-            return
         descriptor = operation.descriptor
         record = self.records.get(descriptor)
-        if record is not None and record.is_stale():
+        if record is not None and not record.is_same_file():
             self.drop(record, -errno.EBADF)
             record = None
+        if self._look_for(operation):
+            return
         if record is None:
             record = self.records[descriptor] = Descriptor(descriptor)
         record.polls.append(operation)
-        if record.socket is None:
-            record.interest &= ~_interest(operation)  # the number may mean another file than the one registered
         self._attempt_polls(record)
 
     def _look_for(self, operation: OperationFields) -> bool:
@@ -379,6 +386,7 @@ class DescriptorOperations:
         """Be interested in more. If the kernel refuses, the operation ends with its reason and the answer is False."""
         wanted = record.interest | interest
         if wanted != record.interest:
+            record.note_inode()
             try:
                 self._events.watch(record.descriptor, wanted, known=record.interest != 0)
             except OSError as error:
@@ -401,7 +409,7 @@ class DescriptorOperations:
                 else:
                     self._events.forget(record.descriptor)
                 record.interest = wanted
-        if record.socket is None and not record.polls and self.records.get(record.descriptor) is record:
+        if record.calls is None and not record.polls and self.records.get(record.descriptor) is record:
             self.drop(record, -errno.ECANCELED)
 
     def drop(self, record: Descriptor, result: int) -> None:
@@ -414,10 +422,12 @@ class DescriptorOperations:
         if record.interest:
             self._events.forget(record.descriptor)
             record.interest = 0
+        record.release()
         self.records.pop(record.descriptor, None)
 
     def _try_later(self, record: Descriptor) -> None:
         """Have its turn after a while, which gets longer with each time."""
+        record.note_inode()
         record.patience = min(record.patience * 2, LONGEST_PATIENCE_SECONDS)
         self.later.append((time.monotonic() + record.patience, record))
 
@@ -432,6 +442,7 @@ class DescriptorOperations:
 
     def _wait_for_turn(self, record: Descriptor) -> None:
         if not record.waits_for_turn:
+            record.note_inode()
             self.turns.append(record)
             record.waits_for_turn = True
 

@@ -43,6 +43,8 @@ def perform(operation: Operation) -> Generator[Message, None, Any]:
     else:
         if task.cancel_pending:
             raise task.pending_exception()
+        if operation.waiter is not None:
+            raise BusyResourceError(f"another task waits for {operation!r} already")
         run.proactor.submit_one(operation)
         operation.waiter = task
         task.waiting = operation

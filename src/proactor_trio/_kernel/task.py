@@ -216,7 +216,7 @@ class Task:
             self.waiting = None
             self.next_exception = self.pending_exception()
         elif isinstance(waiting, Operation):
-            self.run.proactor.cancel(waiting)
+            self.run.proactor.cancel_up_to(waiting)
         else:
             assert callable(waiting)
             self.waiting = None

@@ -6,6 +6,7 @@ at the same time; calls that move the position are made one after another by who
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import AsyncIterator
 from types import TracebackType
@@ -211,12 +212,16 @@ class AsyncFile(AsyncResource):
         return self._file.descriptor
 
     def _check_readable(self) -> None:
+        if self._file.closed:
+            raise ClosedResourceError("this file was closed")
         if not self._readable:
-            raise OSError(f"{self.name!r} is not open for reading (mode {self.mode!r})")
+            raise io.UnsupportedOperation(f"{self.name!r} is not open for reading (mode {self.mode!r})")
 
     def _check_writable(self) -> None:
+        if self._file.closed:
+            raise ClosedResourceError("this file was closed")
         if not self._writable:
-            raise OSError(f"{self.name!r} is not open for writing (mode {self.mode!r})")
+            raise io.UnsupportedOperation(f"{self.name!r} is not open for writing (mode {self.mode!r})")
 
     def __repr__(self) -> str:
         return f"<AsyncFile {self.name!r}, mode {self.mode!r}{', closed' if self.closed else ''}>"

@@ -3,38 +3,50 @@
 The backend takes the longest prefix that its kernel links; the rest is started from here, step after step. Whoever
 does it, the later steps of a broken chain complete as cancelled, once each, in chain order, after the one that broke
 it, and have no effect.
+
+Everything here may be interrupted (a signal handler that raises) and done again: what was begun is known by
+`Operation.started`, and `started` and `finished` of the chain move last.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from proactor_trio.backends.contract import OperationFlags
-from proactor_trio.proactor.errors import CANCELED, CancelCause
+from proactor_trio.proactor.errors import CancelCause, ClosedResourceError
 from proactor_trio.proactor.operation import Operation, OperationState
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 def check_batch(operations: Sequence[Operation]) -> None:
-    """Refuse a wrong batch whole, before anything of it runs. Raises TypeError or ValueError naming the operation."""
+    """Refuse a wrong batch whole, before anything of it runs. Raises an error that names the operation."""
     for operation in operations:
         if not isinstance(operation, Operation):
             raise TypeError(f"operations must be proactor operations, not {type(operation).__name__}")
-        name = type(operation).__name__
-        if operation.flags & OperationFlags.MULTISHOT and not operation.can_be_multishot:
-            raise ValueError(f"flags: {name} has no MULTISHOT form")
-        if operation.flags & OperationFlags.LINKED:
-            if not operation.can_be_linked:
-                raise ValueError(f"flags: {name} cannot have a successor in a chain")
-            if operation.flags & OperationFlags.MULTISHOT:
-                raise ValueError(f"flags: {name} cannot be both MULTISHOT and LINKED")
+        _check_flags(operation)
     if operations[-1].flags & OperationFlags.LINKED:
         raise ValueError(f"flags: {type(operations[-1]).__name__} is LINKED but is the last of its batch")
     if len(set(map(id, operations))) != len(operations):
         raise ValueError("operations: the same operation stands in this batch twice")
+    closed: list[object] = []
+    for operation in operations:
+        if any(operation.resource() is resource for resource in closed):
+            raise ClosedResourceError(f"{type(operation).__name__} comes after the close of its resource in this batch")
+        if operation.is_close:
+            closed.append(operation.resource())
+
+
+def _check_flags(operation: Operation) -> None:
+    if not operation.flags:
+        return
+    name = type(operation).__name__
+    if operation.flags & OperationFlags.MULTISHOT and not operation.can_be_multishot:
+        raise ValueError(f"flags: {name} has no MULTISHOT form")
+    if operation.flags & OperationFlags.LINKED:
+        if not operation.can_be_linked:
+            raise ValueError(f"flags: {name} cannot have a successor in a chain")
+        if operation.flags & OperationFlags.MULTISHOT:
+            raise ValueError(f"flags: {name} cannot be both MULTISHOT and LINKED")
 
 
 def split_batch(operations: Sequence[Operation]) -> list[list[Operation]]:
@@ -47,52 +59,79 @@ def split_batch(operations: Sequence[Operation]) -> list[list[Operation]]:
     return chains[:-1]
 
 
+class ChainOwner(Protocol):
+    """What a chain asks of the proactor."""
+
+    def begin_prefix(self, steps: Sequence[Operation]) -> int:
+        """Begin as many of the first steps as can be handed over at once, at least one; may be called again."""
+        ...
+
+    def end_cancelled(self, operation: Operation) -> None:
+        """Complete an operation that was not begun as cancelled, in this poll or the next; may be called again."""
+        ...
+
+
 class Chain:
-    """A chain in flight. `started`: how many steps have been handed to the backend."""
+    """A chain in flight. `started`: how many steps were begun; `finished`: how many have completed."""
 
-    __slots__ = ("_begin", "_complete", "started", "steps")
+    __slots__ = ("_broken", "_owner", "finished", "started", "steps")
 
-    def __init__(
-        self,
-        steps: list[Operation],
-        begin: Callable[[Sequence[Operation]], int],
-        complete: Callable[[Operation, int, int], None],
-    ) -> None:
-        """begin: starts a prefix of the steps and returns its length, at least 1; complete: the proactor's hook."""
+    def __init__(self, steps: list[Operation], owner: ChainOwner) -> None:
         self.steps = steps
-        self._begin = begin
-        self._complete = complete
+        self._owner = owner
+        self._broken = False
         self.started = 0
-        for step in steps:
+        self.finished = 0
+        for step in reversed(steps):  # the first one last: it says that this is done
             step._chain = self
 
-    def start(self) -> None:
-        """Hand over the first steps."""
-        self.started = self._begin(self.steps)
+    def begin(self) -> None:
+        """Begin what can begin now."""
+        first = self.started
+        self.started = first + self._owner.begin_prefix(self.steps[first:])
 
-    def has_started(self, step: Operation) -> bool:
+    def has_begun(self, step: Operation) -> bool:
+        """Whether the step was handed over, be it as a link that the kernel has not started."""
         return self.steps.index(step) < self.started
 
-    def step_done(self, step: Operation, succeeded: bool) -> None:
-        """Called when a step has completed, after its own completion was delivered: go on, or end the rest."""
-        if step is not self.steps[self.started - 1]:
-            if not succeeded:
-                self._blame(self.steps.index(step) + 1, self.started)
-            return
-        if self.started == len(self.steps):
-            return
-        following = self.steps[self.started]
-        if succeeded and following.state is not OperationState.CANCELLING:
-            self.started += self._begin(self.steps[self.started :])
-            return
-        if not succeeded:
-            self._blame(self.started, len(self.steps))
-        remaining = self.steps[self.started :]
-        self.started = len(self.steps)
-        for later in remaining:
-            self._complete(later, CANCELED, 0)
+    def waiting_links(self, resource: object) -> list[Operation]:
+        """The steps on a resource that the kernel will look up only when it comes to them."""
+        return [
+            step
+            for step in self.steps[self.finished + 1 : self.started]
+            if step.identifier and step.resource() is resource
+        ]
 
-    def _blame(self, first: int, end: int) -> None:
-        for later in self.steps[first:end]:
+    @property
+    def is_over(self) -> bool:
+        """Whether all steps have completed."""
+        return self.finished == len(self.steps)
+
+    def step_done(self, step: Operation, succeeded: bool) -> None:
+        """A step has completed and was delivered: go on, or end the rest."""
+        index = self.steps.index(step)
+        if index < self.finished:
+            return
+        following = self.steps[index + 1] if index + 1 < len(self.steps) else None
+        if not succeeded and not self._broken:
+            self._blame(index + 1)
+            self._broken = True
+        if following is not None and index + 1 == self.started:
+            if not self._broken and following.state is OperationState.CANCELLING:
+                self._blame(index + 2)
+                self._broken = True
+            if self._broken:
+                self._end_from(index + 1)
+            else:
+                self.begin()
+        self.finished = index + 1
+
+    def _blame(self, first: int) -> None:
+        for later in self.steps[first:]:
             if later.state is OperationState.SUBMITTED:
                 later._cancel_cause = CancelCause.EARLIER_STEP_FAILED
+
+    def _end_from(self, first: int) -> None:
+        for later in self.steps[first:]:
+            self._owner.end_cancelled(later)
+        self.started = len(self.steps)

@@ -16,7 +16,7 @@ from proactor_trio.proactor.errors import ClosedResourceError
 class File:
     """An open file for operations. Owned by whoever holds it; not thread-safe: its operations are."""
 
-    __slots__ = ("__weakref__", "closed", "descriptor")
+    __slots__ = ("__weakref__", "closed", "closed_by", "descriptor", "users")
 
     def __init__(self, descriptor: int) -> None:
         """Take over an open descriptor."""
@@ -24,6 +24,10 @@ class File:
             raise ValueError(f"descriptor must be an open descriptor, not {descriptor!r}")
         self.descriptor = descriptor
         self.closed = False
+        #: The operation that closes or has closed it.
+        self.closed_by: object = None
+        #: The operations on it that are in flight.
+        self.users: set[Any] = set()
 
     def fileno(self) -> int:
         """The descriptor, -1 once it is closed."""

@@ -101,8 +101,8 @@ class Operation(OperationFields):
 
     #: Whether the kind has a MULTISHOT form.
     can_be_multishot: ClassVar[bool] = False
-    #: Whether `_commit()` does something.
-    has_commit: ClassVar[bool] = False
+    #: Whether it closes its resource.
+    is_close: ClassVar[bool] = False
     #: Whether the kind can have a successor in a chain.
     can_be_linked: ClassVar[bool] = True
 
@@ -117,6 +117,7 @@ class Operation(OperationFields):
         self.descriptor = -1
         self.deliveries = 0
         self.after = None
+        self.started = False
         self.data = None
         self.view = None
         self.backend_state = None
@@ -146,8 +147,13 @@ class Operation(OperationFields):
         """Turn a raw result (>= 0) into what the caller sees. May be called twice for one completion."""
         return result
 
-    def _commit(self) -> None:
-        """Called when submission can no longer fail, for kinds with `has_commit`."""
+    def _withdraw(self) -> None:
+        """Undo `_prepare()`: it is not submitted after all."""
+        self.view = None
+
+    def resource(self) -> Any:
+        """The Socket or File that it works on, if there is one."""
+        return None
 
     def _is_short(self, result: int) -> bool:
         """Whether a successful result moved less than asked, which breaks a chain."""

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 from proactor_trio.backends.contract import Capability
+from proactor_trio.proactor.arguments import check_integer
+
+_LARGEST_COUNT: Final = 1 << 20
 
 
 class ThreadingMode(Enum):
@@ -39,8 +43,7 @@ class ProactorOptions:
         """Raise ValueError or TypeError naming the wrong field."""
         for name in ("max_concurrent_operations", "message_pool_capacity"):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be an integer of at least 1, not {value!r}")
+            check_integer(value, name, 1, _LARGEST_COUNT)
         if not isinstance(self.allowed_capabilities, Capability):
             raise TypeError(f"allowed_capabilities must be a Capability mask, not {self.allowed_capabilities!r}")
         if not isinstance(self.threading_mode, ThreadingMode):

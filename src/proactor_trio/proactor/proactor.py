@@ -27,7 +27,7 @@ import weakref
 from collections import deque
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 from proactor_trio.backends.contract import (
     Backend,
@@ -40,8 +40,9 @@ from proactor_trio.backends.contract import (
     Support,
 )
 from proactor_trio.backends.select import select_backend
-from proactor_trio.proactor.chain import Chain, check_batch, split_batch
+from proactor_trio.proactor.chain import Chain, check_batch
 from proactor_trio.proactor.errors import CANCELED, CancelCause, FailedPrecondition
+from proactor_trio.proactor.incoming import Batch, CancelRequest
 from proactor_trio.proactor.operation import Operation, OperationState
 from proactor_trio.proactor.options import ProactorOptions, ThreadingMode
 from proactor_trio.proactor.software import EMULATED_KINDS, SoftwareOperations
@@ -49,6 +50,8 @@ from proactor_trio.proactor.software import EMULATED_KINDS, SoftwareOperations
 _MORE: Final = CompletionFlags.MORE
 _FINAL: Final = CompletionFlags.NONE
 _CLOSING_SECONDS: Final = 10.0
+#: Seconds; a longer wait returns early with nothing.
+_LONGEST_WAIT: Final = 1e6
 
 _NEW: Final = OperationState.NEW
 _SUBMITTED: Final = OperationState.SUBMITTED
@@ -74,8 +77,15 @@ class Proactor:
         self.options = options
         self._in_flight: dict[int, Operation] = {}
         self._next_identifier = 1
-        self._remote: deque[tuple[Sequence[Operation] | None, Operation | None]] = deque()
+        self._incoming: deque[Batch | CancelRequest] = deque()
         self._software = SoftwareOperations()
+        self._chains: dict[Chain, None] = {}
+        #: Completed steps whose chains have to go on: chain, step, its identifier, whether it succeeded.
+        self._chain_steps: deque[tuple[Chain, Operation, int, bool]] = deque()
+        #: Emulated MULTISHOT operations to be started again.
+        self._again: deque[Operation] = deque()
+        #: Closes that wait for operations on their resource: the close, the identifiers of these.
+        self._held_closes: list[tuple[Operation, list[int]]] = []
         self._errors: list[Exception] = []
         self._delivered = 0
         self._polling = False
@@ -153,39 +163,39 @@ class Proactor:
         check_batch(operations)
         for operation in operations:
             self._check_idle(operation)
-        prepared: list[Operation] = []
+        self._prepare(operations)
+        batch = Batch(operations, self._begin_chain)
         try:
             for operation in operations:
-                operation._prepare()
-                prepared.append(operation)
+                operation._proactor = self
+            batch.mark_submitted()
+            batch.queued = True
+            self._incoming.append(batch)
         except BaseException:
-            for operation in prepared:
-                operation.view = None
+            if not batch.queued:
+                batch.give_back()
             raise
-        for operation in operations:
-            if operation.has_commit:
-                operation._commit()
-            operation.state = _SUBMITTED
-            operation._proactor = self
-            operation._cancel_cause = CancelCause.REQUESTED
-            operation.unclaimed = operation.completion_fn is None
         if threading.get_ident() == self._owner:
-            self._begin_batch(operations)
+            self._take_incoming()
         else:
-            self._remote.append((operations, None))
             self._backend.wake()
 
     def submit_one(self, operation: Operation) -> None:
         """`submit()` of one operation without LINKED, by the owner thread, which is not checked: for run loops."""
-        if operation.state is not _NEW and operation.state is not _DONE:
+        if self._inherited or (operation.state is not _NEW and operation.state is not _DONE):
+            self._check_usable()
             self._check_idle(operation)
         operation._prepare()
-        if operation.has_commit:
-            operation._commit()
-        self.submit_prepared(operation)
+        if operation.is_close:
+            operation._proactor = self
+            operation.state = _SUBMITTED
+            operation.started = False
+            self._begin(operation)
+        else:
+            self.submit_prepared(operation)
 
     def submit_prepared(self, operation: Operation) -> None:
-        """`submit_one()` of an operation that was submitted before and of which the caller has checked everything."""
+        """`submit_one()` of an operation of which the caller has checked and filled everything; no close."""
         operation._proactor = self
         operation.state = _SUBMITTED
         operation.identifier = identifier = self._next_identifier
@@ -201,20 +211,46 @@ class Proactor:
             operation.state = _NEW
             self._check_idle(operation)
 
+    def _prepare(self, operations: Sequence[Operation]) -> None:
+        prepared: list[Operation] = []
+        try:
+            for operation in operations:
+                operation._prepare()
+                prepared.append(operation)
+        except BaseException:
+            for operation in prepared:
+                operation._withdraw()
+            raise
+
     def _check_idle(self, operation: Operation) -> None:
         if operation.state is not _NEW and operation.state is not _DONE:
             raise FailedPrecondition(f"{operation!r} is in flight already; it can be submitted again when it is done")
         if operation.kind not in self._native_kinds and operation.kind not in EMULATED_KINDS:
             raise FailedPrecondition(f"{type(operation).__name__} does not exist on the backend {self.backend_name}")
 
-    def _begin_batch(self, operations: Sequence[Operation]) -> None:
-        for steps in split_batch(operations):
-            if len(steps) == 1:
-                self._begin(steps[0])
-                continue
-            for step in steps:
+    # Beginning: every function here may be called again after an interruption --------------------------------------
+
+    def _take_incoming(self) -> None:
+        incoming = self._incoming
+        while incoming:
+            item = incoming[0]
+            item.take()
+            if incoming and incoming[0] is item:
+                incoming.popleft()
+
+    def _begin_chain(self, steps: list[Operation]) -> None:
+        if len(steps) == 1:
+            self._begin(steps[0])
+            return
+        for step in steps:
+            if not step.identifier:
                 self._register(step)
-            Chain(steps, self._begin_steps, self._complete).start()
+        chain = steps[0]._chain
+        if chain is None:
+            chain = Chain(steps, self)
+        self._chains[chain] = None
+        if not chain.started:
+            chain.begin()
 
     def _register(self, operation: Operation) -> None:
         operation.identifier = identifier = self._next_identifier
@@ -222,49 +258,95 @@ class Proactor:
         self._in_flight[identifier] = operation
 
     def _begin(self, operation: Operation) -> None:
-        self._register(operation)
-        if operation.kind in self._native_kinds:
+        if not operation.identifier:
+            self._register(operation)
+        if operation.started:
+            return
+        if operation.is_close:
+            self._begin_close(operation)
+        elif operation._resource_is_closed():
+            self._software.end(operation, CANCELED)
+        elif operation.kind in self._native_kinds:
             self._backend.start(operation)
         else:
             self._software.start(operation)
 
-    def _begin_steps(self, steps: Sequence[Operation]) -> int:
-        """Start the longest prefix that can be handed over at once; at least one step."""
-        native = 0
-        while native < len(steps) and steps[native].kind in self._native_kinds:
-            native += 1
-        taken = self._backend.start_chain(steps[:native]) if native > 1 else 0
-        if taken:
-            return taken
-        if native:
-            self._backend.start(steps[0])
-        else:
-            self._software.start(steps[0])
-        return 1
+    def _begin_close(self, operation: Operation) -> None:
+        resource = operation.resource()
+        if resource.closed and resource.closed_by is not operation:
+            self._software.end(operation, CANCELED)
+            return
+        blockers = self._blockers(resource, operation)
+        resource.closed_by = operation
+        resource._detach()
+        if not blockers:
+            self._backend.start(operation)
+            return
+        for blocker in blockers:
+            self.cancel_up_to(blocker)
+        held = (operation, [blocker.identifier for blocker in blockers])
+        operation.started = True
+        self._held_closes.append(held)
+
+    def _blockers(self, resource: Any, close: Operation) -> list[Operation]:
+        """What the kernel would look up by the number of a descriptor that means something else by then."""
+        blockers = [user for user in getattr(resource, "users", ()) if user.started and user is not close]
+        for chain in self._chains:
+            blockers += chain.waiting_links(resource)
+        return [blocker for blocker in blockers if blocker.identifier]
+
+    def begin_prefix(self, steps: Sequence[Operation]) -> int:
+        """For chains: begin the longest prefix that can be handed over at once, at least one step."""
+        usable = 0
+        for step in steps:
+            if step.kind not in self._native_kinds or step._resource_is_closed():
+                break
+            usable += 1
+        length = self._backend.linkable(steps[:usable]) if usable > 1 else 0
+        if not length:
+            self._begin(steps[0])
+            return 1
+        if not steps[0].started:
+            self._backend.start_chain(steps[:length])
+        return length
+
+    def end_cancelled(self, operation: Operation) -> None:
+        """For chains: complete an operation that was not begun as cancelled."""
+        self._software.end(operation, CANCELED)
+
+    def _start_held_closes(self) -> None:
+        for held in list(self._held_closes):
+            close, blockers = held
+            if not any(identifier in self._in_flight for identifier in blockers):
+                self._held_closes.remove(held)
+                self._backend.start(close)
 
     # Cancelling --------------------------------------------------------------------------------------------------
 
     def cancel(self, operation: Operation) -> bool:
         """Ask for an operation to end. Any thread. True: requested; False: it is not pending here.
 
-        Its final completion tells what happened: OperationCancelled, or the result that came first.
+        Its final completion tells what happened: OperationCancelled, or the result that came first. A step of a chain
+        whose turn has not come ends when it comes: the steps before it go on. A close that has begun goes on.
         """
-        if operation._proactor is not self:
+        state = operation.state
+        if self._inherited:
+            self._check_usable()
+        if operation._proactor is not self or (state is not _SUBMITTED and state is not _CANCELLING):
             return False
         if threading.get_ident() != self._owner:
-            if operation.state is not _SUBMITTED and operation.state is not _CANCELLING:
-                return False
-            self._remote.append((None, operation))
+            self._incoming.append(CancelRequest(operation, self.cancel))
             self._backend.wake()
             return True
-        state = operation.state
         if state is _CANCELLING:
             return True
-        if state is not _SUBMITTED or not operation.identifier:
-            return self._cancel_queued(operation)
+        if not operation.identifier:
+            self._take_incoming()
         operation.state = _CANCELLING
         chain = operation._chain
-        if chain is not None and not chain.has_started(operation):
+        if chain is not None and not chain.has_begun(operation):
+            return True
+        if operation.is_close and operation.started:
             return True
         if operation.kind in self._native_kinds:
             self._backend.cancel(operation)
@@ -272,11 +354,20 @@ class Proactor:
             self._software.cancel(operation)
         return True
 
-    def _cancel_queued(self, operation: Operation) -> bool:
-        if operation.state is not _SUBMITTED:
-            return False
-        self._take_remote()  # submitted by another thread a moment ago
-        return bool(operation.identifier) and self.cancel(operation)
+    def cancel_up_to(self, operation: Operation) -> bool:
+        """`cancel()`, and of a chain also the steps before it, so that it does not wait for their ends. Owner thread.
+
+        The steps are cancelled in order; one whose result comes first keeps it.
+        """
+        chain = operation._chain
+        if chain is None:
+            return self.cancel(operation)
+        for step in chain.steps:
+            if step._chain is chain and step.state is _SUBMITTED:
+                self.cancel(step)
+            if step is operation:
+                break
+        return True
 
     # Polling -----------------------------------------------------------------------------------------------------
 
@@ -287,18 +378,26 @@ class Proactor:
         """
         if self._polling or self._closed or self._owner != threading.get_ident():
             self._prepare_first_poll()
-        if timeout is not None and not timeout >= 0:
-            raise ValueError(f"timeout must not be negative or NaN, not {timeout}")
+        if timeout is not None:
+            if not timeout >= 0:
+                raise ValueError(f"timeout must not be negative or NaN, not {timeout}")
+            if timeout > _LONGEST_WAIT:
+                timeout = None if timeout == math.inf else _LONGEST_WAIT
         delivered = self._delivered
         self._polling = True
         try:
-            if self._remote:
-                self._take_remote()
-            if self._software:
-                self._backend.poll(self._software.limit_wait(timeout))
-                self._deliver_software()
-            else:
-                self._backend.poll(None if timeout == math.inf else timeout)
+            if self._incoming:
+                self._take_incoming()
+            software = self._software
+            if self._chain_steps or self._held_closes:
+                self._go_on_with_chains()
+            if self._again:
+                self._start_again()
+            if software.due or software.timers:
+                timeout = software.limit_wait(timeout)
+            self._backend.poll(timeout)
+            if software.due or software.timers or self._chain_steps or self._held_closes:
+                self._after_backend()
         finally:
             self._polling = False
         if self._errors:
@@ -307,7 +406,46 @@ class Proactor:
 
     def is_quiet(self) -> bool:
         """Whether `poll(0)` would certainly deliver nothing; costs no system call. Owner thread only."""
-        return not self._remote and not self._software and self._backend.is_quiet()
+        software = self._software
+        return (
+            not self._inherited
+            and self._backend.is_quiet()
+            and not (
+                self._incoming
+                or self._again
+                or software.due
+                or software.timers
+                or self._chain_steps
+                or self._held_closes
+            )
+        )
+
+    def _after_backend(self) -> None:
+        self._software.collect_timers()
+        while True:
+            self._deliver_software()
+            if not self._chain_steps:
+                break
+            self._go_on_with_chains()
+        if self._held_closes:
+            self._start_held_closes()
+
+    def _deliver_software(self) -> None:
+        newest = self._software.last_order
+        while (due := self._software.first_due(self._in_flight, newest)) is not None:
+            self._complete(due[0], due[1], 0)
+
+    def _go_on_with_chains(self) -> None:
+        steps = self._chain_steps
+        while steps:
+            chain, step, identifier, succeeded = steps[0]
+            if identifier not in self._in_flight:  # else it was interrupted before it was delivered, and comes again
+                chain.step_done(step, succeeded)
+                if chain.is_over:
+                    self._chains.pop(chain, None)
+            steps.popleft()
+        if self._held_closes:
+            self._start_held_closes()
 
     def _prepare_first_poll(self) -> None:
         self._check_usable()
@@ -316,10 +454,7 @@ class Proactor:
         if self._owner is None:
             self._owner = threading.get_ident()
             self._backend.enable()
-        if self._owner != threading.get_ident():
-            raise FailedPrecondition(
-                f"poll(): this proactor belongs to thread {self._owner}, not to {threading.get_ident()}"
-            )
+        self._check_owner("poll()")
 
     def bind_affinity(self) -> None:
         """Bind the calling thread to the processors of `options.affinity`, where that is given."""
@@ -328,27 +463,13 @@ class Proactor:
 
     def wake(self) -> None:
         """End a waiting `poll()`, or the next one at once. Any thread, also from a signal handler; idempotent."""
+        if self._inherited:
+            self._check_usable()
         self._backend.wake()
 
     def wakeup_descriptor(self) -> int:
         """A descriptor for `signal.set_wakeup_fd()`: what is written there wakes `poll()`."""
         return self._backend.wakeup_descriptor()
-
-    def _take_remote(self) -> None:
-        for _ in range(len(self._remote)):
-            operations, cancelled = self._remote[0]
-            if operations is not None and not operations[0].identifier:
-                self._begin_batch(operations)
-            self._remote.popleft()
-            if cancelled is not None:
-                self.cancel(cancelled)
-
-    def _deliver_software(self) -> None:
-        while (due := self._software.first_due()) is not None:
-            operation, result = due
-            if operation.identifier in self._in_flight:
-                self._complete(operation, result, 0)
-            self._software.remove_first_due()
 
     # The completion hook -----------------------------------------------------------------------------------------
 
@@ -359,7 +480,9 @@ class Proactor:
             self._complete_more(operation, result)
             return
         chain = operation._chain
-        succeeded = result >= 0 and not (chain is not None and operation._is_short(result))
+        if chain is not None:
+            succeeded = result >= 0 and not operation._is_short(result)
+            self._chain_steps.append((chain, operation, operation.identifier, succeeded))
         if result >= 0:
             operation.result = operation._finish(result)
             operation.error = None
@@ -367,19 +490,21 @@ class Proactor:
             self._set_failure(operation, result)
         waiter = operation.waiter
         completion_fn = operation.completion_fn
+        # The commit: no call from here to that of the completion function.
         self._delivered += 1
         del self._in_flight[operation.identifier]
         operation.identifier = 0
         operation.view = None
+        operation._chain = None
         operation.state = _DONE
         if waiter is not None:
             operation.waiter = None
             waiter.operation_completed(operation)
         if completion_fn is not None:
-            self._call(completion_fn, operation, _FINAL)
-        if chain is not None:
-            operation._chain = None
-            chain.step_done(operation, succeeded)
+            try:
+                completion_fn(operation, _FINAL)
+            except Exception as error:
+                self._keep_error(error, operation)
 
     def _set_failure(self, operation: Operation, result: int) -> None:
         if result == CANCELED or (result == -4 and operation.state is _CANCELLING):
@@ -397,23 +522,35 @@ class Proactor:
         )
 
     def _complete_more(self, operation: Operation, result: int) -> None:
+        again = operation.kind not in self._backend.native_multishot
         operation.result = operation._finish(result)
         operation.error = None
+        completion_fn = operation.completion_fn
+        if again:
+            operation.started = False
+            self._again.append(operation)
         self._delivered += 1
         operation.deliveries += 1
-        if operation.completion_fn is not None:
-            self._call(operation.completion_fn, operation, _MORE)
-        if operation.identifier and operation.kind not in self._backend.native_multishot:
-            self._backend.start(operation)
-            if operation.state is _CANCELLING:
-                self._backend.cancel(operation)
+        if completion_fn is not None:
+            try:
+                completion_fn(operation, _MORE)
+            except Exception as error:
+                self._keep_error(error, operation)
 
-    def _call(self, completion_fn: object, operation: Operation, flags: CompletionFlags) -> None:
-        try:
-            completion_fn(operation, flags)  # type: ignore[operator]
-        except Exception as error:
-            error.add_note(f"raised by the completion function of {operation!r}")
-            self._errors.append(error)
+    def _start_again(self) -> None:
+        """Start emulated MULTISHOT operations again that were delivered with MORE."""
+        again = self._again
+        while again:
+            operation = again[0]
+            if operation.identifier and not operation.started:
+                self._backend.start(operation)
+                if operation.state is _CANCELLING:
+                    self._backend.cancel(operation)
+            again.popleft()
+
+    def _keep_error(self, error: Exception, operation: Operation) -> None:
+        error.add_note(f"raised by the completion function of {operation!r}")
+        self._errors.append(error)
 
     def _raise_errors(self) -> None:
         errors = self._errors
@@ -439,9 +576,11 @@ class Proactor:
             self._owner = threading.get_ident()
             self._backend.enable()
         self._check_owner("close()")
+        if self._polling:
+            raise FailedPrecondition("close() was called inside a completion function of the same proactor")
         errors: list[Exception] = []
         deadline = time.monotonic() + _CLOSING_SECONDS
-        while self._in_flight or self._remote:
+        while self._in_flight or self._incoming:
             self._cancel_everything()
             if time.monotonic() >= deadline:
                 stuck = ", ".join(repr(operation) for operation in self._in_flight.values())
@@ -457,9 +596,9 @@ class Proactor:
             raise errors[0] if len(errors) == 1 else ExceptionGroup("completion functions raised", errors)
 
     def _cancel_everything(self) -> None:
-        self._take_remote()
+        self._take_incoming()
         for operation in list(self._in_flight.values()):
-            if operation.state is _SUBMITTED:
+            if operation.state is _SUBMITTED and not operation.is_close:
                 operation._cancel_cause = CancelCause.PROACTOR_CLOSED
                 self.cancel(operation)
 
@@ -482,7 +621,9 @@ class Proactor:
             raise FailedPrecondition(f"{call}: this proactor belongs to thread {self._owner}")
 
     def _abandon(self) -> None:
+        """In a forked child. The owner's checks fail from now on, so that nothing touches what is the parent's."""
         self._inherited = True
+        self._owner = None
         self._backend.abandon()
 
     def __del__(self) -> None:

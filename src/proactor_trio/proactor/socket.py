@@ -23,7 +23,7 @@ class Socket:
     Owned by whoever holds it; used by the operations of one proactor at a time. Not thread-safe: its operations are.
     """
 
-    __slots__ = ("__weakref__", "_stdlib", "closed", "descriptor", "family", "proto", "type")
+    __slots__ = ("__weakref__", "_stdlib", "closed", "closed_by", "descriptor", "family", "proto", "type")
 
     def __init__(self, family: int = socket.AF_INET, type: int = socket.SOCK_STREAM, proto: int = 0) -> None:
         """Create a new socket: non-blocking, not inherited by child processes."""
@@ -47,10 +47,13 @@ class Socket:
         connection.type = self.type
         connection.proto = self.proto
         connection.closed = False
+        connection.closed_by = None
         return connection
 
     def _adopt(self, stdlib: socket.socket) -> None:
         self.closed = True
+        #: The operation that closes or has closed it.
+        self.closed_by: object = None
         if stdlib.fileno() < 0:
             raise ClosedResourceError("stdlib: this socket is closed")
         stdlib.setblocking(False)

@@ -1,6 +1,8 @@
-"""What a backend lacks, done once for all of them: timers and nops in user space.
+"""What a backend lacks, done once for all of them: timers and nops in user space; and the ends of what never began.
 
-They complete inside `poll()` like everything else: the earliest timer shortens the backend's wait.
+They complete inside `poll()` like everything else: the earliest timer shortens the backend's wait. Each entry carries
+the operation's identifier of that submission: an entry whose identifier is no longer in flight was delivered already,
+or was doubled by an interruption, and is dropped.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections import deque
+from collections.abc import Mapping
 
 from proactor_trio.backends.contract import Kind
 from proactor_trio.proactor.errors import CANCELED
@@ -15,51 +18,77 @@ from proactor_trio.proactor.operation import Operation
 
 EMULATED_KINDS = frozenset((Kind.NOP, Kind.TIMER))
 
+#: (deadline, order of submission, identifier, operation)
+_Timer = tuple[float, int, int, Operation]
+#: (order, identifier, operation, result)
+_Due = tuple[int, int, Operation, int]
+
 
 class SoftwareOperations:
-    """Nops and timers of one proactor. Owner thread only."""
+    """Nops, timers and ends of one proactor. Owner thread only. `due` and `timers` are empty when nothing is to do."""
 
-    __slots__ = ("_ready", "_sequence", "_timers")
+    __slots__ = ("_order", "due", "timers")
 
     def __init__(self) -> None:
-        self._ready: deque[tuple[Operation, int]] = deque()
-        self._timers: list[tuple[float, int, Operation]] = []
-        self._sequence = 0
-
-    def __bool__(self) -> bool:
-        return bool(self._ready or self._timers)
+        self.due: deque[_Due] = deque()
+        self.timers: list[_Timer] = []
+        self._order = 0
 
     def start(self, operation: Operation) -> None:
+        self._order += 1
         if operation.kind is Kind.TIMER:
-            self._sequence += 1
-            heapq.heappush(self._timers, (operation.deadline, self._sequence, operation))
+            timer = (operation.deadline, self._order, operation.identifier, operation)
+            operation.started = True
+            heapq.heappush(self.timers, timer)
         else:
-            self._ready.append((operation, 0))
+            due = (self._order, operation.identifier, operation, 0)
+            operation.started = True
+            self.due.append(due)
 
     def cancel(self, operation: Operation) -> None:
-        for index, (_, _, waiting) in enumerate(self._timers):
-            if waiting is operation:
-                self._timers[index] = self._timers[-1]
-                self._timers.pop()
-                heapq.heapify(self._timers)
-                self._ready.append((operation, CANCELED))
-                return
+        """End a timer now; its entry in the heap is dropped when its time comes."""
+        if operation.kind is Kind.TIMER:
+            self.end(operation, CANCELED)
+            self.timers = [timer for timer in self.timers if timer[3] is not operation]
+            heapq.heapify(self.timers)
+
+    def end(self, operation: Operation, result: int) -> None:
+        """Complete an operation with a result of ours."""
+        self._order += 1
+        due = (self._order, operation.identifier, operation, result)
+        operation.started = True
+        self.due.append(due)
 
     def limit_wait(self, timeout: float | None) -> float | None:
         """The wait that may not be exceeded, given the caller's."""
-        if self._ready:
+        if self.due:
             return 0
-        if not self._timers:
+        if not self.timers:
             return timeout
-        until_timer = max(0.0, self._timers[0][0] - time.monotonic())
+        until_timer = max(0.0, self.timers[0][0] - time.monotonic())
         return until_timer if timeout is None else min(timeout, until_timer)
 
-    def first_due(self) -> tuple[Operation, int] | None:
-        """The next operation that is due and its result; it stays until `remove_first_due()`."""
-        if not self._ready and self._timers and self._timers[0][0] <= time.monotonic():
-            self._ready.append((self._timers[0][2], 0))
-            heapq.heappop(self._timers)
-        return self._ready[0] if self._ready else None
+    @property
+    def last_order(self) -> int:
+        """The order of the newest entry; what is newer than that waits for the next poll."""
+        return self._order
 
-    def remove_first_due(self) -> None:
-        self._ready.popleft()
+    def collect_timers(self) -> None:
+        """Move the timers whose time has come behind what is due."""
+        now = time.monotonic()
+        while self.timers and self.timers[0][0] <= now:
+            _, order, identifier, operation = self.timers[0]
+            self.due.append((order, identifier, operation, 0))
+            heapq.heappop(self.timers)
+
+    def first_due(self, in_flight: Mapping[int, Operation], newest: int) -> tuple[Operation, int] | None:
+        """The next operation to complete and its result, if it is not newer than `newest`.
+
+        It stays until its identifier is no longer in flight.
+        """
+        while self.due:
+            order, identifier, operation, result = self.due[0]
+            if in_flight.get(identifier) is operation:
+                return (operation, result) if order <= newest else None
+            self.due.popleft()
+        return None

@@ -23,10 +23,10 @@ from proactor_trio._kernel.perform import exception_for, perform_uncancellable
 from proactor_trio._kernel.traps import PARK, checkpoint, checkpoint_if_cancelled
 from proactor_trio.abc import HalfCloseableStream, Listener
 from proactor_trio.backends.contract import PollEvents
-from proactor_trio.proactor.errors import ClosedResourceError
-from proactor_trio.proactor.memory import readable_view
+from proactor_trio.proactor.arguments import readable_view
+from proactor_trio.proactor.errors import ClosedResourceError, OperationCancelled
 from proactor_trio.proactor.operation import OperationState
-from proactor_trio.proactor.operations.net import Accept, RecvBytes, Send, SocketClose
+from proactor_trio.proactor.operations.net import LARGEST_RECEIVE_BYTES, Accept, RecvBytes, Send, SocketClose
 from proactor_trio.proactor.operations.scheduling import HandlePoll
 from proactor_trio.proactor.socket import Socket
 
@@ -105,7 +105,7 @@ class SocketStream(HalfCloseableStream):
         if max_bytes is None:
             receive.length = DEFAULT_RECEIVE_BYTES
         elif isinstance(max_bytes, int) and max_bytes >= 1:
-            receive.length = max_bytes
+            receive.length = max_bytes if max_bytes < LARGEST_RECEIVE_BYTES else LARGEST_RECEIVE_BYTES
         else:
             _refuse_max_bytes(max_bytes)
         run = CONTEXT.run
@@ -154,7 +154,7 @@ class SocketStream(HalfCloseableStream):
                 sent = os.write(self.socket.descriptor, data)
             except BlockingIOError:
                 sent = 0
-            if sent != len(data):
+            if sent != (len(data) if type(data) is bytes else memoryview(data).nbytes):
                 await self._send_rest(data, sent)
             else:
                 run.make_runnable(task)
@@ -180,6 +180,10 @@ class SocketStream(HalfCloseableStream):
         self._sending = True
         try:
             await HandlePoll(self.socket, PollEvents.OUT)
+        except OperationCancelled:
+            if self.socket.closed:
+                raise ClosedResourceError("another task closed this stream") from None
+            raise
         finally:
             self._sending = False
 
@@ -188,7 +192,13 @@ class SocketStream(HalfCloseableStream):
         """Tell the peer that no more data will come; receiving goes on."""
         if self._sending:
             raise BusyResourceError("another task is already sending on this stream")
-        await checkpoint()
+        self._sending = True
+        try:
+            await checkpoint()
+        finally:
+            self._sending = False
+        if self.socket.closed:
+            raise ClosedResourceError("this stream was closed")
         if self._sent_eof:
             return
         self._sent_eof = True

@@ -33,6 +33,8 @@ DEFAULT_HAPPY_EYEBALLS_DELAY: Final = 0.250
 #: Longer than any system allows; listen(2) cuts it to net.core.somaxconn.
 DEFAULT_BACKLOG: Final = 65535
 
+LARGEST_PORT: Final = 65535
+
 #: How long a listener that ran out of descriptors or memory waits before it tries again.
 ACCEPT_RETRY_SECONDS: Final = 0.100
 _EXHAUSTED: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS))
@@ -94,7 +96,10 @@ async def open_tcp_stream(
         raise ValueError("host cannot be None")
     if not isinstance(port, int):
         raise TypeError(f"port must be int, not {port!r}")
+    check_port(port)
     delay = math.inf if happy_eyeballs_delay is None else happy_eyeballs_delay
+    if not delay >= 0:
+        raise ValueError(f"happy_eyeballs_delay must be a number of seconds that is not negative, not {delay}")
     addresses = [item for item in await resolve(host, port) if item[0] != stdlib_socket.AF_UNIX]
     if local_address is not None:
         families = {item[0] for item in await resolve(local_address, 0, flags=stdlib_socket.AI_PASSIVE)}
@@ -108,6 +113,12 @@ async def open_tcp_stream(
     text = f"all attempts to connect to {_format_host_port(host, port)} failed"
     cause = race.errors[0] if len(race.errors) == 1 else ExceptionGroup(text, race.errors)
     raise OSError(text) from cause
+
+
+def check_port(port: int) -> None:
+    """Refuse what the resolver would cut down to another port."""
+    if not 0 <= port <= LARGEST_PORT:
+        raise ValueError(f"port must be from 0 to {LARGEST_PORT}, not {port}")
 
 
 class _ConnectRace:
@@ -187,6 +198,7 @@ async def open_tcp_listeners(
     """
     if not isinstance(port, int):
         raise TypeError(f"port must be an int not {port!r}")
+    check_port(port)
     if backlog is not None and not isinstance(backlog, int):
         raise TypeError(f"backlog must be an int or None, not {backlog!r}")
     addresses = await resolve(host, port, flags=stdlib_socket.AI_PASSIVE)

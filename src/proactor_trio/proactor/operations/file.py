@@ -10,12 +10,14 @@ import os
 from typing import Any, Final
 
 from proactor_trio.backends.contract import Kind, OperationFlags
-from proactor_trio.proactor.errors import ClosedResourceError
+from proactor_trio.proactor.arguments import check_integer, readable_view, writable_view
+from proactor_trio.proactor.errors import ClosedResourceError, OperationCancelled
 from proactor_trio.proactor.file import File
-from proactor_trio.proactor.memory import readable_view, writable_view
 from proactor_trio.proactor.operation import CompletionFunction, Operation
 
 _LARGEST_OFFSET: Final = (1 << 63) - 1
+_LARGEST_FLAGS: Final = (1 << 31) - 1
+_LARGEST_MODE: Final = 0o7777
 
 
 class FileOpen(Operation):
@@ -42,6 +44,8 @@ class FileOpen(Operation):
         self.path = os.fsencode(path)
         if b"\0" in self.path:
             raise ValueError("path must not contain a null character")
+        check_integer(open_flags, "open_flags", 0, _LARGEST_FLAGS)
+        check_integer(mode, "mode", 0, _LARGEST_MODE)
         self.open_flags = open_flags
         self.mode = mode
 
@@ -70,9 +74,30 @@ class FileOperation(Operation):
         self.file = file
 
     def _prepare(self) -> None:
-        if self.file.closed:
+        file = self.file
+        if file.closed:
             raise ClosedResourceError(f"{type(self).__name__}: file was closed")
-        self.descriptor = self.file.descriptor
+        self.descriptor = file.descriptor
+        file.users.add(self)
+
+    def _withdraw(self) -> None:
+        super()._withdraw()
+        self.file.users.discard(self)
+
+    def _finish(self, result: int) -> Any:
+        self.file.users.discard(self)
+        return result
+
+    def _failure(self, result: int) -> BaseException:
+        self.file.users.discard(self)
+        return super()._failure(result)
+
+    def _cancellation(self) -> OperationCancelled:
+        self.file.users.discard(self)
+        return super()._cancellation()
+
+    def resource(self) -> File:
+        return self.file
 
     def _resource_is_closed(self) -> bool:
         return self.file.closed
@@ -99,10 +124,15 @@ class FileTransfer(FileOperation):
     def _prepare_transfer(self) -> None:
         file = self.file
         if file.closed:
+            self.view = None
             raise ClosedResourceError(f"{type(self).__name__}: file was closed")
-        if not 0 <= self.offset <= _LARGEST_OFFSET:
-            raise ValueError(f"offset must be from 0 to 2**63 - 1, not {self.offset}")
+        try:
+            check_integer(self.offset, "offset", 0, _LARGEST_OFFSET)
+        except (TypeError, ValueError):
+            self.view = None
+            raise
         self.descriptor = file.descriptor
+        file.users.add(self)
 
     def _is_short(self, result: int) -> bool:
         return bool(result < self.view.nbytes)
@@ -118,9 +148,9 @@ class FileRead(FileTransfer):
     kind = Kind.FILE_READ
 
     def _prepare(self) -> None:
-        self._prepare_transfer()
         buffer = self.buffer
         self.view = memoryview(buffer) if type(buffer) is bytearray else writable_view(buffer, "buffer")
+        self._prepare_transfer()
 
 
 class FileWrite(FileTransfer):
@@ -133,8 +163,8 @@ class FileWrite(FileTransfer):
     kind = Kind.FILE_WRITE
 
     def _prepare(self) -> None:
-        self._prepare_transfer()
         self.view = readable_view(self.buffer, "buffer")
+        self._prepare_transfer()
 
 
 class FileSync(FileOperation):
@@ -156,21 +186,19 @@ class FileSync(FileOperation):
         self.data_only = data_only
 
     def _finish(self, result: int) -> None:
-        return None
+        super()._finish(result)
 
 
 class FileClose(FileOperation):
     """Ends what is pending on a file, as far as that can be ended, then closes it. Result: None.
 
-    The file counts as closed from submission on.
+    The file counts as closed when this begins: at submission, or in a chain when the step before it succeeded. The
+    descriptor is closed when the last operation on it has completed. A close that has begun cannot be cancelled.
     """
 
     __slots__ = ()
     kind = Kind.FILE_CLOSE
-    has_commit = True
-
-    def _commit(self) -> None:
-        self.file._detach()
+    is_close = True
 
     def _finish(self, result: int) -> None:
-        return None
+        super()._finish(result)

@@ -7,20 +7,26 @@ ClosedResourceError; one that is closed later ends the operation as cancelled, c
 from __future__ import annotations
 
 import socket as stdlib_socket
-from typing import Any
+import sys
+from typing import Any, Final
 
 from proactor_trio.backends.contract import Kind, OperationFlags
 from proactor_trio.proactor.address import encode_address
-from proactor_trio.proactor.errors import CANCELED, ClosedResourceError
-from proactor_trio.proactor.memory import readable_view, writable_view
+from proactor_trio.proactor.arguments import check_integer, readable_view, writable_view
+from proactor_trio.proactor.errors import ClosedResourceError
 from proactor_trio.proactor.operation import CompletionFunction, Operation
 from proactor_trio.proactor.socket import Socket
+
+#: A RecvBytes returns at most so many bytes, whatever more it was allowed to.
+LARGEST_RECEIVE_BYTES: Final = 1024 * 1024
 
 
 class SocketOperation(Operation):
     """Base: an operation on a Socket."""
 
     __slots__ = ("socket",)
+
+    socket: Socket
 
     def __init__(
         self,
@@ -44,6 +50,9 @@ class SocketOperation(Operation):
         if socket.closed:
             raise ClosedResourceError(f"{type(self).__name__}: socket was closed")
         self.descriptor = socket.descriptor
+
+    def resource(self) -> Socket:
+        return self.socket
 
     def _resource_is_closed(self) -> bool:
         return self.socket.closed
@@ -153,8 +162,8 @@ class RecvBytes(SocketOperation):
         if socket.closed:
             raise ClosedResourceError("RecvBytes: socket was closed")
         self.descriptor = socket.descriptor
-        if self.length < 1:
-            raise ValueError(f"max_bytes must be at least 1, not {self.length}")
+        check_integer(self.length, "max_bytes", 1, sys.maxsize)
+        self.length = min(self.length, LARGEST_RECEIVE_BYTES)
 
     def _finish(self, result: int) -> bytes:
         received: bytes = self.data
@@ -197,20 +206,14 @@ class Send(SocketOperation):
 class SocketClose(SocketOperation):
     """Ends all that is pending on a socket, then closes it. Result: None.
 
-    The socket counts as closed from submission on. What was pending completes as cancelled, cause RESOURCE_CLOSED, or
-    with the result that came first. The descriptor is closed whatever happens; cancelling a close has no effect.
+    The socket counts as closed when this begins: at submission, or in a chain when the step before it succeeded. What
+    was pending completes as cancelled, cause RESOURCE_CLOSED, or with the result that came first. A close that has
+    begun cannot be cancelled. A chain in the kernel that is going to use the socket in a later step is cancelled.
     """
 
     __slots__ = ()
     kind = Kind.SOCKET_CLOSE
-    has_commit = True
-
-    def _commit(self) -> None:
-        self.socket._detach()
+    is_close = True
 
     def _finish(self, result: int) -> None:
         return None
-
-    def _failure(self, result: int) -> BaseException:
-        assert result != CANCELED, "a close cannot be cancelled"
-        return super()._failure(result)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Final
 
 from proactor_trio.backends.contract import Kind, OperationFlags, PollEvents
+from proactor_trio.proactor.arguments import check_integer
 from proactor_trio.proactor.operation import CompletionFunction, Operation
+
+#: Seconds; the kernel counts nanoseconds in 63 bits.
+_LARGEST_DEADLINE: Final = 9e9
+_LARGEST_DESCRIPTOR: Final = (1 << 31) - 1
 
 
 class Nop(Operation):
@@ -42,8 +47,8 @@ class Timer(Operation):
     def _prepare(self) -> None:
         if math.isnan(self.deadline):
             raise ValueError("deadline must not be NaN")
-        if math.isinf(self.deadline):
-            raise ValueError("deadline must be a finite number of seconds")
+        if abs(self.deadline) > _LARGEST_DEADLINE:
+            raise ValueError(f"deadline must be a time on time.monotonic(), not {self.deadline}")
 
     def _finish(self, result: int) -> None:
         return None
@@ -75,8 +80,7 @@ class HandlePoll(Operation):
         if not self.poll_events & (PollEvents.IN | PollEvents.OUT):
             raise ValueError("events must contain PollEvents.IN or PollEvents.OUT")
         descriptor = self.handle if isinstance(self.handle, int) else self.handle.fileno()
-        if descriptor < 0:
-            raise ValueError(f"handle must be an open descriptor, not {descriptor}")
+        check_integer(descriptor, "handle", 0, _LARGEST_DESCRIPTOR)
         self.descriptor = descriptor
 
     def _finish(self, result: int) -> PollEvents:

@@ -1,4 +1,4 @@
-"""The memory of an operation in flight, as a view that pins it.
+"""Checks of arguments; above all the memory of an operation in flight, as a view that pins it.
 
 A view holds its object's memory in place: a bytearray in flight cannot be resized (BufferError), and nothing is freed
 under the kernel, whoever drops the object. The view is let go with the final completion.
@@ -20,6 +20,14 @@ def writable_view(buffer: Any, argument: str) -> memoryview:
     if view.readonly:
         raise TypeError(f"{argument} must be writable, not a read-only {type(buffer).__name__}")
     return view
+
+
+def check_integer(value: Any, argument: str, smallest: int, largest: int) -> None:
+    """Raise TypeError or ValueError naming the argument unless it is an integer from `smallest` to `largest`."""
+    if not isinstance(value, int):
+        raise TypeError(f"{argument} must be an integer, not {type(value).__name__}")
+    if not smallest <= value <= largest:
+        raise ValueError(f"{argument} must be from {smallest} to {largest}, not {value}")
 
 
 def _byte_view(buffer: Any, argument: str) -> memoryview:

@@ -1,0 +1,61 @@
+"""What was handed to a proactor and not begun yet: batches to submit, and cancellations from other threads.
+
+Both wait in one queue, in order. The owner takes an item by doing it and removes it afterwards; an item knows how far
+it has got, so that one whose taking was interrupted is taken up where it stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from proactor_trio.proactor.chain import split_batch
+from proactor_trio.proactor.errors import CancelCause
+from proactor_trio.proactor.operation import Operation, OperationState
+
+
+class Batch:
+    """Operations of one `submit()`. `queued`: whether it has become the proactor's."""
+
+    __slots__ = ("_begin", "_chains", "_operations", "_position", "_previous_states", "queued")
+
+    def __init__(self, operations: Sequence[Operation], begin: Callable[[list[Operation]], None]) -> None:
+        """begin: begins a chain (of one or more steps) of the batch; may be called again after an interruption."""
+        self._operations = operations
+        self._previous_states = [operation.state for operation in operations]
+        self._chains = split_batch(operations)
+        self._begin = begin
+        self._position = 0
+        self.queued = False
+
+    def mark_submitted(self) -> None:
+        """The operations are the proactor's from now on."""
+        for operation in self._operations:
+            operation.state = OperationState.SUBMITTED
+            operation.started = False
+            operation._cancel_cause = CancelCause.REQUESTED
+            operation.unclaimed = operation.completion_fn is None
+
+    def give_back(self) -> None:
+        """The submission failed before the batch was queued."""
+        for operation, state in zip(self._operations, self._previous_states, strict=True):
+            operation.state = state
+            operation.unclaimed = False
+            operation._withdraw()
+
+    def take(self) -> None:
+        while self._position < len(self._chains):
+            self._begin(self._chains[self._position])
+            self._position += 1
+
+
+class CancelRequest:
+    """A `cancel()` that came from another thread."""
+
+    __slots__ = ("_cancel", "_operation")
+
+    def __init__(self, operation: Operation, cancel: Callable[[Operation], bool]) -> None:
+        self._operation = operation
+        self._cancel = cancel
+
+    def take(self) -> None:
+        self._cancel(self._operation)
