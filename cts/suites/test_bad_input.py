@@ -383,7 +383,7 @@ def test_sockets_and_files_outlive_the_proactor(
     [
         ({"max_concurrent_operations": 0}, ValueError),
         ({"max_concurrent_operations": -1}, ValueError),
-        ({"max_concurrent_operations": 1.5}, ValueError),
+        ({"max_concurrent_operations": 1.5}, TypeError),
         ({"message_pool_capacity": 0}, ValueError),
         ({"allowed_capabilities": 7}, TypeError),
         ({"threading_mode": "same thread"}, TypeError),

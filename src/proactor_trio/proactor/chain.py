@@ -107,15 +107,18 @@ class Chain:
         """Whether all steps have completed."""
         return self.finished == len(self.steps)
 
-    def step_done(self, step: Operation, succeeded: bool) -> None:
-        """A step has completed and was delivered: go on, or end the rest."""
+    def break_at(self, step: Operation) -> None:
+        """A step did not succeed: the later ones are going to be cancelled because of it. May be called again."""
+        if not self._broken:
+            self._blame(self.steps.index(step) + 1)
+            self._broken = True
+
+    def step_done(self, step: Operation) -> None:
+        """A step has completed and was delivered: go on, or end the rest if the chain is broken."""
         index = self.steps.index(step)
         if index < self.finished:
             return
         following = self.steps[index + 1] if index + 1 < len(self.steps) else None
-        if not succeeded and not self._broken:
-            self._blame(index + 1)
-            self._broken = True
         if following is not None and index + 1 == self.started:
             if not self._broken and following.state is OperationState.CANCELLING:
                 self._blame(index + 2)

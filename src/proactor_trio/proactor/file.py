@@ -29,6 +29,16 @@ class File:
         #: The operations on it that are in flight.
         self.users: set[Any] = set()
 
+    @classmethod
+    def unopened(cls) -> File:
+        """A File that has no descriptor yet; to be filled in by two assignments, which nothing can interrupt."""
+        file = cls.__new__(cls)
+        file.closed = True
+        file.descriptor = -1
+        file.closed_by = None
+        file.users = set()
+        return file
+
     def fileno(self) -> int:
         """The descriptor, -1 once it is closed."""
         return self.descriptor

@@ -80,8 +80,8 @@ class Proactor:
         self._incoming: deque[Batch | CancelRequest] = deque()
         self._software = SoftwareOperations()
         self._chains: dict[Chain, None] = {}
-        #: Completed steps whose chains have to go on: chain, step, its identifier, whether it succeeded.
-        self._chain_steps: deque[tuple[Chain, Operation, int, bool]] = deque()
+        #: Completed steps whose chains have to go on: chain, step, its identifier.
+        self._chain_steps: deque[tuple[Chain, Operation, int]] = deque()
         #: Emulated MULTISHOT operations to be started again.
         self._again: deque[Operation] = deque()
         #: Closes that wait for operations on their resource: the close, the identifiers of these.
@@ -438,9 +438,9 @@ class Proactor:
     def _go_on_with_chains(self) -> None:
         steps = self._chain_steps
         while steps:
-            chain, step, identifier, succeeded = steps[0]
+            chain, step, identifier = steps[0]
             if identifier not in self._in_flight:  # else it was interrupted before it was delivered, and comes again
-                chain.step_done(step, succeeded)
+                chain.step_done(step)
                 if chain.is_over:
                     self._chains.pop(chain, None)
             steps.popleft()
@@ -481,8 +481,9 @@ class Proactor:
             return
         chain = operation._chain
         if chain is not None:
-            succeeded = result >= 0 and not operation._is_short(result)
-            self._chain_steps.append((chain, operation, operation.identifier, succeeded))
+            if result < 0 or operation._is_short(result):
+                chain.break_at(operation)
+            self._chain_steps.append((chain, operation, operation.identifier))
         if result >= 0:
             operation.result = operation._finish(result)
             operation.error = None
@@ -495,6 +496,7 @@ class Proactor:
         del self._in_flight[operation.identifier]
         operation.identifier = 0
         operation.view = None
+        operation.data = None
         operation._chain = None
         operation.state = _DONE
         if waiter is not None:
@@ -530,6 +532,7 @@ class Proactor:
             operation.started = False
             self._again.append(operation)
         self._delivered += 1
+        operation.data = None
         operation.deliveries += 1
         if completion_fn is not None:
             try:

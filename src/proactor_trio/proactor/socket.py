@@ -38,15 +38,15 @@ class Socket:
         instance._adopt(stdlib)
         return instance
 
-    def _accepted(self, descriptor: int) -> Socket:
-        """A socket for a connection of this listener that the kernel has made non-blocking."""
+    def unopened_connection(self) -> Socket:
+        """A Socket for a connection of this listener, to be filled in by two assignments that nothing interrupts."""
         connection = Socket.__new__(Socket)
+        connection.closed = True
+        connection.descriptor = -1
         connection._stdlib = None
-        connection.descriptor = descriptor
         connection.family = self.family
         connection.type = self.type
         connection.proto = self.proto
-        connection.closed = False
         connection.closed_by = None
         return connection
 

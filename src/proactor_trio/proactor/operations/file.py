@@ -44,13 +44,20 @@ class FileOpen(Operation):
         self.path = os.fsencode(path)
         if b"\0" in self.path:
             raise ValueError("path must not contain a null character")
-        check_integer(open_flags, "open_flags", 0, _LARGEST_FLAGS)
-        check_integer(mode, "mode", 0, _LARGEST_MODE)
         self.open_flags = open_flags
         self.mode = mode
 
+    def _prepare(self) -> None:
+        check_integer(self.open_flags, "open_flags", 0, _LARGEST_FLAGS)
+        check_integer(self.mode, "mode", 0, _LARGEST_MODE)
+
     def _finish(self, result: int) -> File:
-        return File(result)
+        if self.data is None:
+            self.data = File.unopened()
+        file: File = self.data
+        file.descriptor = result
+        file.closed = False
+        return file
 
     def _failure(self, result: int) -> BaseException:
         return OSError(-result, os.strerror(-result), self.name)

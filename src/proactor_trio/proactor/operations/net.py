@@ -70,7 +70,12 @@ class Accept(SocketOperation):
     can_be_multishot = True
 
     def _finish(self, result: int) -> Socket:
-        return self.socket._accepted(result)
+        if self.data is None:
+            self.data = self.socket.unopened_connection()
+        connection: Socket = self.data
+        connection.descriptor = result
+        connection.closed = False
+        return connection
 
 
 class Connect(SocketOperation):
