@@ -163,13 +163,14 @@ class DescriptorOperations:
             self.drop(record, -errno.EBADF)
             record = None
         if record is None:
-            record = Descriptor(operation.descriptor)
+            # Known before it holds anything, so that an interruption leaves nothing behind that nobody would let go.
+            record = self.records[operation.descriptor] = Descriptor(operation.descriptor)
         try:
             record.belongs_to(operation.socket)
         except OSError as error:
             self._ledger.end(operation, self._ledger.failure(operation, error))
+            self._settle(record)
             return None
-        self.records[operation.descriptor] = record
         return record
 
     def _attempt_reads(self, record: Descriptor) -> None:

@@ -116,7 +116,6 @@ class Run:
         self._async_generators.install_hooks()
         self._interrupt_handler.install()
         self._install_wakeup_descriptor()
-        self.proactor.bind_affinity()
         if self.instruments.any:
             self.instruments.call("before_run")
         self.clock.start_clock()
@@ -418,6 +417,8 @@ class Run:
                 self.main_task = self.spawn(async_fn, args, self.system_nursery, None, self.system_context.copy())
             except BaseException as error:
                 self.main_outcome = Error(error)
+            else:
+                self.main_task.update_cancel_pending()  # a KeyboardInterrupt may wait for it already
         await self._async_generators.close_remaining()
         self.entry_queue.close()
 
@@ -486,6 +487,11 @@ def run(
     if not strict_exception_groups:
         warn_about_loose_groups()
     proactor = Proactor(backend, proactor_options)
+    try:
+        previous_affinity = proactor.bind_affinity()
+    except ValueError:
+        proactor.close()
+        raise
     this_run = Run(
         proactor,
         SystemClock() if clock is None else clock,
@@ -500,6 +506,8 @@ def run(
         # A run that failed is kept alive by nobody: its tasks' frames are full of references to it.
         this_run.main_outcome = this_run.root_outcome = None
         del this_run
+        if previous_affinity is not None:
+            os.sched_setaffinity(0, previous_affinity)
 
 
 def _drive(this_run: Run, async_fn: Callable[..., Any], args: tuple[Any, ...]) -> None:

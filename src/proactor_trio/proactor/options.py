@@ -11,6 +11,7 @@ from proactor_trio.backends.contract import Capability
 from proactor_trio.proactor.arguments import check_integer
 
 _LARGEST_COUNT: Final = 1 << 20
+_LARGEST_PROCESSOR: Final = (1 << 16) - 1
 
 
 class ThreadingMode(Enum):
@@ -28,7 +29,7 @@ class ProactorOptions:
     allowed_capabilities: what is not in this mask is not used; forces the slower paths, for tests.
     message_pool_capacity: messages from other proactors that may wait at a time.
     threading_mode: which thread polls.
-    affinity: processors to which a run binds its thread; None leaves it where it is.
+    affinity: processors to which a run binds its thread while it lasts; None leaves it where it is.
     debug_name: shown in reports.
     """
 
@@ -44,6 +45,11 @@ class ProactorOptions:
         for name in ("max_concurrent_operations", "message_pool_capacity"):
             value = getattr(self, name)
             check_integer(value, name, 1, _LARGEST_COUNT)
+        if self.affinity is not None:
+            if not isinstance(self.affinity, Collection) or not self.affinity:
+                raise TypeError(f"affinity must be a collection of processor numbers or None, not {self.affinity!r}")
+            for processor in self.affinity:
+                check_integer(processor, "affinity", 0, _LARGEST_PROCESSOR)
         if not isinstance(self.allowed_capabilities, Capability):
             raise TypeError(f"allowed_capabilities must be a Capability mask, not {self.allowed_capabilities!r}")
         if not isinstance(self.threading_mode, ThreadingMode):

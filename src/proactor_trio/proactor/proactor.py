@@ -456,10 +456,20 @@ class Proactor:
             self._backend.enable()
         self._check_owner("poll()")
 
-    def bind_affinity(self) -> None:
-        """Bind the calling thread to the processors of `options.affinity`, where that is given."""
-        if self.options.affinity is not None:
+    def bind_affinity(self) -> set[int] | None:
+        """Bind the calling thread to the processors of `options.affinity`, where that is given.
+
+        Returns the processors that it was bound to before, None if nothing was changed. Raises ValueError for
+        processors that do not exist.
+        """
+        if self.options.affinity is None:
+            return None
+        previous = os.sched_getaffinity(0)
+        try:
             os.sched_setaffinity(0, self.options.affinity)
+        except OSError as error:
+            raise ValueError(f"affinity={self.options.affinity!r}: {error.strerror}") from error
+        return previous
 
     def wake(self) -> None:
         """End a waiting `poll()`, or the next one at once. Any thread, also from a signal handler; idempotent."""
