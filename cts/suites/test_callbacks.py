@@ -373,7 +373,8 @@ class Fire:
         self.interruptions = 0
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        while frame is not None and frame.f_code not in SPARED:
+        # What a finaliser raises is lost, whoever wrote it.
+        while frame is not None and frame.f_code not in SPARED and frame.f_code.co_name != "__del__":
             frame = frame.f_back
         if self.armed and frame is None:
             self.armed = False

@@ -274,7 +274,11 @@ class Backend(ABC):
 
     @abstractmethod
     def is_quiet(self) -> bool:
-        """Whether `poll(0)` would certainly do nothing, found out without a system call. False is always right."""
+        """Whether `poll(0)` can be left out in this turn; found out without a system call. False is always right.
+
+        True: nothing of ours waits to be begun or reported, and the kernel has nothing for us, or where only a system
+        call can tell, it was asked a moment ago (less than 0.1 ms).
+        """
 
     @abstractmethod
     def wake(self) -> None:

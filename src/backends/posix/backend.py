@@ -27,6 +27,8 @@ import socket
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from time import monotonic
+from typing import Final
 
 from proactor_trio.backends.contract import (
     Backend,
@@ -46,6 +48,10 @@ from proactor_trio.backends.posix.workers import Job, WorkerPool
 
 if sys.platform == "linux":
     from proactor_trio.backends.posix.event_set import EpollSet
+
+
+#: While tasks are runnable the kernel is asked again after so long.
+_ASK_AGAIN_SECONDS: Final = 50e-6
 
 
 class PosixBackend(Backend):
@@ -76,6 +82,7 @@ class PosixBackend(Backend):
         self._files = FileOperations(self._ledger, WorkerPool(self.wake, f"proactor_trio {self.name}"))
         self._done = self._files.workers.done
         self._asked = True  # the last poll asked the kernel
+        self._asked_at = 0.0
         self._system_waits = 0
         #: How each kind is begun, by its number.
         self._begin: list[Callable[[OperationFields], None]] = [self._refuse] * len(Kind)
@@ -155,6 +162,7 @@ class PosixBackend(Backend):
         self._asked = True
         self._system_waits += 1
         self._events.wait(timeout)
+        self._asked_at = monotonic()
         self._take_events()
         if self._done:
             self._files.collect()
@@ -163,7 +171,17 @@ class PosixBackend(Backend):
             self._ledger.deliver()
 
     def is_quiet(self) -> bool:
-        return False  # only the kernel knows
+        # Only the kernel knows what is ready, but a loop that runs tasks all the time need not ask it in each turn.
+        return monotonic() - self._asked_at < _ASK_AGAIN_SECONDS and not (
+            self._started
+            or self._reports
+            or self._ready
+            or self._turns
+            or self._done
+            or self._woken
+            or self._sockets.later
+            or self._ledger.attempting
+        )
 
     def wake(self) -> None:
         # The flag says that a byte is there or about to be. Only the owner clears it, after it took the byte and before

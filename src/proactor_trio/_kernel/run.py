@@ -234,14 +234,14 @@ class Run:
             if self.instruments.any:
                 self.instruments.call("after_run")
             self.entry_queue.closed = True
-            self.proactor.close()
         finally:
-            self._remove_wakeup_descriptor()
+            self._remove_wakeup_descriptor()  # before it is closed: a signal may come at any time
             self._interrupt_handler.remove()
             self._async_generators.remove_hooks()
             sniffio.thread_local.name = self._sniffio_name
             CONTEXT.run = None
             self.task = None
+            self.proactor.close()
 
     def result(self) -> Any:
         """What the main task returned or raised. The run is finished."""

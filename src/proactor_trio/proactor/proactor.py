@@ -405,7 +405,7 @@ class Proactor:
         return self._delivered - delivered
 
     def is_quiet(self) -> bool:
-        """Whether `poll(0)` would certainly deliver nothing; costs no system call. Owner thread only."""
+        """Whether `poll(0)` can be left out in this turn of a loop; costs no system call. Owner thread only."""
         software = self._software
         return (
             not self._inherited
