@@ -40,7 +40,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         with proactor_trio.fail_after(MOST_SECONDS):
             await pyfuncitem.obj(**arguments)
 
-    configuration: Configuration = pyfuncitem.funcargs["configuration"]
+    configuration = pyfuncitem.funcargs["configuration"]
+    assert isinstance(configuration, Configuration)
     proactor_trio.run(bounded, backend=configuration.backend)
     return True
 

@@ -49,6 +49,7 @@ from proactor_trio.proactor import (
     CancelCause,
     HandlePoll,
     Nop,
+    Operation,
     OperationCancelled,
     OperationFlags,
     RecvBytes,
@@ -195,14 +196,14 @@ def test_an_interrupt_ends_a_run_that_waits_for_an_operation(
     unwound = []
 
     async def main() -> None:
-        operation = {
+        makers: dict[str, Callable[[], Operation]] = {
             "receive": lambda: RecvBytes(near, 10),
             "accept": lambda: Accept(sockets.listener()),
             "timer": lambda: Timer(time.monotonic() + 1000),
             "poll": lambda: HandlePoll(near),
-        }[waiting_for]()
+        }
         try:
-            await operation
+            await makers[waiting_for]()
         finally:
             unwound.append(True)
 
@@ -249,7 +250,7 @@ def test_no_byte_is_lost_by_an_interrupt(run_with: Callable[..., Any], sockets: 
 @in_main_thread_only
 @pytest.mark.parametrize("moment", ["before_run", "task_spawned", "before_io_wait", "before_task_step"])
 def test_an_interrupt_that_comes_while_a_run_starts_is_not_forgotten(run_with: Callable[..., Any], moment: str) -> None:
-    fired = []
+    fired: list[bool] = []
 
     class Interrupting(proactor_trio.abc.Instrument):
         pass
@@ -328,7 +329,8 @@ def test_many_signals_during_traffic_lose_nothing(run_with: Callable[..., Any], 
     async def main() -> bytes:
         async with open_nursery() as nursery:
             nursery.start_soon(near.send_all, pattern(4_000_000))
-            return await receive_exactly(far, 4_000_000)
+            received = await receive_exactly(far, 4_000_000)
+        return received
 
     thread = threading.Thread(target=annoy)
     thread.start()

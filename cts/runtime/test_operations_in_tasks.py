@@ -235,12 +235,13 @@ async def test_an_operation_in_a_cancelled_scope_is_not_submitted(sockets: Socke
 @pytest.mark.parametrize("name", ["timer", "poll", "receive", "accept"])
 async def test_an_operation_that_waits_is_cancelled_by_the_scope_around_it(sockets: Sockets, name: str) -> None:
     near, _ = sockets.tcp_pair()
-    operation: Operation = {
+    makers: dict[str, Callable[[], Operation]] = {
         "timer": far_timer,
         "poll": lambda: HandlePoll(near),
         "receive": lambda: RecvBytes(near, 10),
         "accept": lambda: Accept(sockets.listener()),
-    }[name]()
+    }
+    operation = makers[name]()
     begun = time.monotonic()
     with move_on_after(0.005) as scope:
         await operation

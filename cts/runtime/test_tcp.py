@@ -550,7 +550,7 @@ async def test_a_connection_that_was_reset_before_it_was_accepted_does_not_distu
     async with await open_listener() as listener:
         close_with_reset(connect(sockets, listener))
         connect(sockets, listener).send(b"x")
-        received = []
+        received: list[bytes] = []
         while not received:
             async with await listener.accept() as stream:
                 try:

@@ -7,6 +7,7 @@ import gc
 import os
 import socket
 import struct
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +22,7 @@ from tests.backends.posix_owner import (
     HandlePoll,
     Nop,
     Owner,
+    Recv,
     SocketClose,
     close,
     receive,
@@ -267,3 +269,10 @@ def test_listener_is_dropped_with_a_full_turn_queue(owner: Owner, listener: sock
         client.close()
     for descriptor in operation.results[:-1]:
         os.close(descriptor)
+
+
+def test_receive_from_what_is_no_socket(owner: Owner, tmp_path: Path) -> None:
+    with open(tmp_path / "file", "wb") as file:
+        assert owner.run(Recv(socket=file, view=memoryview(bytearray(1)))) == -errno.ENOTSOCK
+        assert owner.run(HandlePoll(descriptor=file.fileno(), poll_events=PollEvents.OUT)) == PollEvents.OUT
+    assert owner.run(HandlePoll(descriptor=1 << 40, poll_events=PollEvents.IN)) == -errno.EBADF

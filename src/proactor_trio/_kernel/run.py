@@ -48,6 +48,7 @@ from proactor_trio._kernel.run_vars import RunVar
 from proactor_trio._kernel.spawning import coroutine_of, foreign_yield_error
 from proactor_trio._kernel.task import CHECKPOINT, PARKED, Abort, RaiseCancelT, Task
 from proactor_trio._kernel.traps import wait_task_rescheduled
+from proactor_trio.proactor.affinity import bind_thread
 from proactor_trio.proactor.options import ProactorOptions
 from proactor_trio.proactor.proactor import Proactor
 
@@ -488,7 +489,8 @@ def run(
         warn_about_loose_groups()
     proactor = Proactor(backend, proactor_options)
     try:
-        previous_affinity = proactor.bind_affinity()
+        affinity = proactor.options.affinity
+        previous_affinity = None if affinity is None else bind_thread(affinity)
     except ValueError:
         proactor.close()
         raise

@@ -12,22 +12,21 @@ the poll have been delivered and is raised by `poll()` then, with the operation 
 ExceptionGroup. Anything else (KeyboardInterrupt) leaves at once; what had not been delivered is delivered by the next
 `poll()`.
 
-A delivery is committed by the two statements before the completion function is called (`del in_flight[...]`, state):
-a signal handler runs only at calls and jumps, so it cannot come between them and the call.
+A delivery is committed by the statements before the completion function is called (`del in_flight[...]`, state): a
+signal handler runs only at calls, jumps and function entries, so it cannot come between them and the call. Everything
+before the commit, and everything that begins operations, may be interrupted and is done again.
 """
 
 from __future__ import annotations
 
 import math
-import os
 import threading
 import time
 import warnings
-import weakref
 from collections import deque
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final
+from typing import Final
 
 from proactor_trio.backends.contract import (
     Backend,
@@ -40,7 +39,9 @@ from proactor_trio.backends.contract import (
     Support,
 )
 from proactor_trio.backends.select import select_backend
+from proactor_trio.proactor import forking
 from proactor_trio.proactor.chain import Chain, check_batch
+from proactor_trio.proactor.closing import HeldCloses, operations_before
 from proactor_trio.proactor.errors import CANCELED, CancelCause, FailedPrecondition
 from proactor_trio.proactor.incoming import Batch, CancelRequest
 from proactor_trio.proactor.operation import Operation, OperationState
@@ -57,8 +58,6 @@ _NEW: Final = OperationState.NEW
 _SUBMITTED: Final = OperationState.SUBMITTED
 _CANCELLING: Final = OperationState.CANCELLING
 _DONE: Final = OperationState.DONE
-
-_live_proactors: weakref.WeakSet[Proactor] = weakref.WeakSet()
 
 
 class Proactor:
@@ -84,8 +83,7 @@ class Proactor:
         self._chain_steps: deque[tuple[Chain, Operation, int]] = deque()
         #: Emulated MULTISHOT operations to be started again.
         self._again: deque[Operation] = deque()
-        #: Closes that wait for operations on their resource: the close, the identifiers of these.
-        self._held_closes: list[tuple[Operation, list[int]]] = []
+        self._held_closes = HeldCloses()
         self._errors: list[Exception] = []
         self._delivered = 0
         self._polling = False
@@ -97,8 +95,7 @@ class Proactor:
         self._selection = select_backend(backend, self._create_backend)
         self._backend = self._selection.backend
         self._native_kinds = self._backend.native_kinds
-        self._bound_affinity = False
-        _live_proactors.add(self)
+        forking.watch(self)
 
     def _create_backend(self, backend_class: type[Backend]) -> Backend:
         options = BackendOptions(
@@ -276,24 +273,15 @@ class Proactor:
         if resource.closed and resource.closed_by is not operation:
             self._software.end(operation, CANCELED)
             return
-        blockers = self._blockers(resource, operation)
+        before = operations_before(operation, self._chains)
         resource.closed_by = operation
         resource._detach()
-        if not blockers:
+        if before:
+            self._held_closes.hold(operation, before)
+            for waited_for in before:
+                self.cancel_up_to(waited_for)
+        elif not self._held_closes.is_held(operation):
             self._backend.start(operation)
-            return
-        for blocker in blockers:
-            self.cancel_up_to(blocker)
-        held = (operation, [blocker.identifier for blocker in blockers])
-        operation.started = True
-        self._held_closes.append(held)
-
-    def _blockers(self, resource: Any, close: Operation) -> list[Operation]:
-        """What the kernel would look up by the number of a descriptor that means something else by then."""
-        blockers = [user for user in getattr(resource, "users", ()) if user.started and user is not close]
-        for chain in self._chains:
-            blockers += chain.waiting_links(resource)
-        return [blocker for blocker in blockers if blocker.identifier]
 
     def begin_prefix(self, steps: Sequence[Operation]) -> int:
         """For chains: begin the longest prefix that can be handed over at once, at least one step."""
@@ -315,10 +303,8 @@ class Proactor:
         self._software.end(operation, CANCELED)
 
     def _start_held_closes(self) -> None:
-        for held in list(self._held_closes):
-            close, blockers = held
-            if not any(identifier in self._in_flight for identifier in blockers):
-                self._held_closes.remove(held)
+        for close in self._held_closes.ready(self._in_flight):
+            if not close.started:
                 self._backend.start(close)
 
     # Cancelling --------------------------------------------------------------------------------------------------
@@ -346,7 +332,7 @@ class Proactor:
         chain = operation._chain
         if chain is not None and not chain.has_begun(operation):
             return True
-        if operation.is_close and operation.started:
+        if operation.is_close and operation.resource().closed_by is operation:
             return True
         if operation.kind in self._native_kinds:
             self._backend.cancel(operation)
@@ -455,21 +441,6 @@ class Proactor:
             self._owner = threading.get_ident()
             self._backend.enable()
         self._check_owner("poll()")
-
-    def bind_affinity(self) -> set[int] | None:
-        """Bind the calling thread to the processors of `options.affinity`, where that is given.
-
-        Returns the processors that it was bound to before, None if nothing was changed. Raises ValueError for
-        processors that do not exist.
-        """
-        if self.options.affinity is None:
-            return None
-        previous = os.sched_getaffinity(0)
-        try:
-            os.sched_setaffinity(0, self.options.affinity)
-        except OSError as error:
-            raise ValueError(f"affinity={self.options.affinity!r}: {error.strerror}") from error
-        return previous
 
     def wake(self) -> None:
         """End a waiting `poll()`, or the next one at once. Any thread, also from a signal handler; idempotent."""
@@ -603,7 +574,7 @@ class Proactor:
             except Exception as error:
                 errors.append(error)
         self._closed = True
-        _live_proactors.discard(self)
+        forking.unwatch(self)
         self._backend.close()
         if errors:
             raise errors[0] if len(errors) == 1 else ExceptionGroup("completion functions raised", errors)
@@ -633,7 +604,7 @@ class Proactor:
         if self._owner != threading.get_ident():
             raise FailedPrecondition(f"{call}: this proactor belongs to thread {self._owner}")
 
-    def _abandon(self) -> None:
+    def abandon(self) -> None:
         """In a forked child. The owner's checks fail from now on, so that nothing touches what is the parent's."""
         self._inherited = True
         self._owner = None
@@ -651,11 +622,3 @@ class Proactor:
             return "<Proactor without a backend>"
         name = f" {self.options.debug_name}" if self.options.debug_name else ""
         return f"<Proactor{name} on {self.backend_name}, {len(self._in_flight)} in flight>"
-
-
-def _abandon_in_child() -> None:
-    for proactor in list(_live_proactors):
-        proactor._abandon()
-
-
-os.register_at_fork(after_in_child=_abandon_in_child)
