@@ -74,6 +74,19 @@ def interrupt() -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
+def after_start(started: threading.Event, function: Callable[[], object]) -> threading.Thread:
+    """Call it in another thread a little after the event; join() the answer."""
+
+    def wait_and_call() -> None:
+        assert started.wait(10)
+        time.sleep(0.01)
+        function()
+
+    thread = threading.Thread(target=wait_and_call)
+    thread.start()
+    return thread
+
+
 # Fork -------------------------------------------------------------------------------------------------------------
 
 
@@ -203,11 +216,13 @@ def test_an_interrupt_ends_a_run_that_waits_for_an_operation(
             "poll": lambda: HandlePoll(near),
         }
         try:
+            started.set()
             await makers[waiting_for]()
         finally:
             unwound.append(True)
 
-    thread = after(0.02, interrupt)
+    started = threading.Event()
+    thread = after_start(started, interrupt)
     with pytest.raises(KeyboardInterrupt):
         run_with(main)
     thread.join()
@@ -356,11 +371,14 @@ def test_a_signal_handler_that_raises_in_a_wait_ends_the_run(run_with: Callable[
     previous = signal.signal(signal.SIGUSR1, handle)
     near, _ = sockets.unix_pair()
 
+    started = threading.Event()
+
     async def main() -> None:
+        started.set()
         await RecvBytes(near, 10)
 
     try:
-        thread = after(0.02, lambda: os.kill(os.getpid(), signal.SIGUSR1))
+        thread = after_start(started, lambda: os.kill(os.getpid(), signal.SIGUSR1))
         with pytest.raises((Alarm, proactor_trio.TrioInternalError)):
             run_with(main)
         thread.join()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 from enum import Enum, IntEnum
-from typing import ClassVar
+from typing import ClassVar, NoReturn
 
 
 class StatusCode(IntEnum):
@@ -77,3 +77,24 @@ def system_error(result: int, operation_name: str) -> OSError:
 
 
 CANCELED = -errno.ECANCELED
+
+
+class CompletionErrors:
+    """What completion functions raised in one poll(), until everything has been delivered."""
+
+    __slots__ = ("kept",)
+
+    def __init__(self) -> None:
+        self.kept: list[Exception] = []
+
+    def keep(self, error: Exception, operation: object) -> None:
+        error.add_note(f"raised by the completion function of {operation!r}")
+        self.kept.append(error)
+
+    def raise_kept(self) -> NoReturn:
+        """Raise the one error, or several as an ExceptionGroup, and forget them."""
+        errors = self.kept
+        self.kept = []
+        if len(errors) == 1:
+            raise errors[0]
+        raise ExceptionGroup("completion functions raised", errors)

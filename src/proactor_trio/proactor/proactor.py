@@ -42,7 +42,7 @@ from proactor_trio.backends.select import select_backend
 from proactor_trio.proactor import forking
 from proactor_trio.proactor.chain import Chain, check_batch
 from proactor_trio.proactor.closing import HeldCloses, operations_before
-from proactor_trio.proactor.errors import CANCELED, CancelCause, FailedPrecondition
+from proactor_trio.proactor.errors import CANCELED, CancelCause, CompletionErrors, FailedPrecondition
 from proactor_trio.proactor.incoming import Batch, CancelRequest
 from proactor_trio.proactor.operation import Operation, OperationState
 from proactor_trio.proactor.options import ProactorOptions, ThreadingMode
@@ -84,7 +84,7 @@ class Proactor:
         #: Emulated MULTISHOT operations to be started again.
         self._again: deque[Operation] = deque()
         self._held_closes = HeldCloses()
-        self._errors: list[Exception] = []
+        self._errors = CompletionErrors()
         self._delivered = 0
         self._polling = False
         self._closed = False
@@ -386,8 +386,8 @@ class Proactor:
                 self._after_backend()
         finally:
             self._polling = False
-        if self._errors:
-            self._raise_errors()
+        if self._errors.kept:
+            self._errors.raise_kept()
         return self._delivered - delivered
 
     def is_quiet(self) -> bool:
@@ -487,7 +487,7 @@ class Proactor:
             try:
                 completion_fn(operation, _FINAL)
             except Exception as error:
-                self._keep_error(error, operation)
+                self._errors.keep(error, operation)
 
     def _set_failure(self, operation: Operation, result: int) -> None:
         if result == CANCELED or (result == -4 and operation.state is _CANCELLING):
@@ -519,7 +519,7 @@ class Proactor:
             try:
                 completion_fn(operation, _MORE)
             except Exception as error:
-                self._keep_error(error, operation)
+                self._errors.keep(error, operation)
 
     def _start_again(self) -> None:
         """Start emulated MULTISHOT operations again that were delivered with MORE."""
@@ -531,17 +531,6 @@ class Proactor:
                 if operation.state is _CANCELLING:
                     self._backend.cancel(operation)
             again.popleft()
-
-    def _keep_error(self, error: Exception, operation: Operation) -> None:
-        error.add_note(f"raised by the completion function of {operation!r}")
-        self._errors.append(error)
-
-    def _raise_errors(self) -> None:
-        errors = self._errors
-        self._errors = []
-        if len(errors) == 1:
-            raise errors[0]
-        raise ExceptionGroup("completion functions raised", errors)
 
     # The end -----------------------------------------------------------------------------------------------------
 
@@ -562,7 +551,7 @@ class Proactor:
         self._check_owner("close()")
         if self._polling:
             raise FailedPrecondition("close() was called inside a completion function of the same proactor")
-        errors: list[Exception] = []
+        errors = CompletionErrors()
         deadline = time.monotonic() + _CLOSING_SECONDS
         while self._in_flight or self._incoming:
             self._cancel_everything()
@@ -572,12 +561,12 @@ class Proactor:
             try:
                 self.poll(0.1)
             except Exception as error:
-                errors.append(error)
+                errors.kept.append(error)
         self._closed = True
         forking.unwatch(self)
         self._backend.close()
-        if errors:
-            raise errors[0] if len(errors) == 1 else ExceptionGroup("completion functions raised", errors)
+        if errors.kept:
+            errors.raise_kept()
 
     def _cancel_everything(self) -> None:
         self._take_incoming()
