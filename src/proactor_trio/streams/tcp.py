@@ -17,6 +17,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
+import idna
+
 from proactor_trio._kernel.nursery import TASK_STATUS_IGNORED, Nursery, TaskStatus, open_nursery
 from proactor_trio._kernel.traps import checkpoint
 from proactor_trio.abc import Listener
@@ -49,7 +51,8 @@ async def resolve(
 ) -> list[AddressInformation]:
     """The stream addresses of a name. A numeric host is answered at once, all others in a thread.
 
-    Raises socket.gaierror. Cancelled: the thread goes on and its answer is dropped.
+    A name that is not ASCII is encoded by IDNA 2008. Raises socket.gaierror, UnicodeError.
+    Cancelled: the thread goes on and its answer is dropped.
     """
     numeric = flags | stdlib_socket.AI_NUMERICHOST | stdlib_socket.AI_NUMERICSERV
     try:
@@ -60,7 +63,7 @@ async def resolve(
     else:
         await checkpoint()
         return found  # type: ignore[return-value]
-    encoded = host.encode("idna") if isinstance(host, str) and not host.isascii() else host
+    encoded = idna.encode(host, uts46=True) if isinstance(host, str) and not host.isascii() else host
     look_up = partial(stdlib_socket.getaddrinfo, encoded, port, family, stdlib_socket.SOCK_STREAM, 0, flags)
     return await run_in_thread(look_up, abandon_on_cancel=True)  # type: ignore[arg-type]
 
