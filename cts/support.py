@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import signal
 import socket as stdlib_socket
@@ -284,7 +285,12 @@ def open_descriptors() -> dict[int, str]:
 
 @contextmanager
 def alarm_handler(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
-    """Handle SIGALRM; the test's own time limit, which may use the same timer, goes on afterwards."""
+    """Handle SIGALRM; the test's own time limit, which may use the same timer, goes on afterwards.
+
+    Without the garbage collector meanwhile: what a handler raises inside a finaliser or a collector's callback, of whom
+    ever, is not ours to keep.
+    """
+    gc.disable()
     begin = time.monotonic()
     left, _ = signal.setitimer(signal.ITIMER_REAL, 0)
     before = signal.signal(signal.SIGALRM, handler)
@@ -293,5 +299,6 @@ def alarm_handler(handler: Callable[[int, FrameType | None], object]) -> Iterato
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        gc.enable()
         if left:
             signal.setitimer(signal.ITIMER_REAL, max(0.001, left - (time.monotonic() - begin)))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar
 
 from proactor_trio._kernel.clock import Clock
 from proactor_trio._kernel.instruments import Instrument
@@ -33,7 +32,7 @@ class AsyncResource(ABC):
     async def aclose(self) -> None:
         """Close it, gently where there is such a way. When cancelled it is closed all the same, but forcefully."""
 
-    async def __aenter__(self) -> AsyncResource:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
@@ -65,7 +64,7 @@ class ReceiveStream(AsyncResource):
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """Wait for bytes and return at most `max_bytes` of them; nothing at the end of the stream."""
 
-    def __aiter__(self) -> AsyncIterator[bytes | bytearray]:
+    def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes | bytearray:

@@ -349,7 +349,8 @@ class DescriptorOperations:
         if record is None:
             record = self.records[descriptor] = Descriptor(descriptor)
         record.polls.append(operation)
-        self._attempt_polls(record)
+        if not self._attempt_poll(record, operation):
+            self._settle(record)
 
     def _look_for(self, operation: OperationFields) -> bool:
         """Whether the operation is done: what it waits for holds, or cannot come any more."""
@@ -363,14 +364,17 @@ class DescriptorOperations:
         return bool(mask & ~PRI)
 
     def _attempt_polls(self, record: Descriptor) -> None:
-        ledger = self._ledger
         for operation in list(record.polls):
-            ledger.attempting = operation
-            interest = _interest(operation)
-            # Watch first, look then: what comes in between is an edge.
-            if not self._watch(record, interest, operation) or self._look_for(operation):
-                record.polls.remove(operation)
+            self._ledger.attempting = operation
+            self._attempt_poll(record, operation)
         self._settle(record)
+
+    def _attempt_poll(self, record: Descriptor, operation: OperationFields) -> bool:
+        """Whether the operation has to wait. Watch first, look then: what comes in between is an edge."""
+        if self._watch(record, _interest(operation), operation) and not self._look_for(operation):
+            return True
+        record.polls.remove(operation)
+        return False
 
     # Records.
 

@@ -92,7 +92,10 @@ class AsyncFile(AsyncResource):
         return count
 
     async def pread(self, nbytes: int, offset: int) -> bytes:
-        """Read at most `nbytes` bytes at `offset`; the position stays. May run beside other calls."""
+        """Read at most `nbytes` bytes at `offset`; the position stays. May run beside other calls.
+
+        The result is copied once more; `readinto()` saves that for large reads.
+        """
         self._check_readable()
         if nbytes < 0:
             raise ValueError(f"nbytes must not be negative, not {nbytes}")
@@ -194,9 +197,6 @@ class AsyncFile(AsyncResource):
             await checkpoint()
         else:
             await perform_uncancellable(FileClose(self._file))
-
-    async def __aenter__(self) -> AsyncFile:
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
