@@ -41,7 +41,7 @@ from enum import Enum, IntEnum, IntFlag
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from socket import socket as StdlibSocket
+    pass
 
 
 class Kind(IntEnum):
@@ -80,7 +80,6 @@ class CompletionFlags(IntFlag):
 
     NONE = 0
     MORE = 1
-    ZERO_COPY_ACHIEVED = 2
 
 
 class PollEvents(IntFlag):
@@ -148,8 +147,7 @@ class OperationFields:
     | FILE_CLOSE   | descriptor                                       | 0; first ends all that is pending on it |
 
     `socket` stands for the file behind a socket's descriptor: another object, another file. Both kinds of close detach
-    the descriptor from its owner at submission; until a backend closes it, it stays what it was.
-    `stdlib_socket` is made at its first use where the socket came from Accept.
+    the descriptor from its owner when they begin; until a backend closes it, it stays what it was.
     `deadline` is in seconds on the clock of `time.monotonic()`. `offset` is a byte position; there is no current
     position at this level. `backend_state` and `data` belong to the backend between start and final report.
     """
@@ -183,7 +181,6 @@ class OperationFields:
     flags: OperationFlags
     descriptor: int
     socket: Any  # what owns the descriptor of a socket; to a backend only its identity means something
-    stdlib_socket: StdlibSocket
     address: Any
     address_bytes: bytes
     view: Any  # a memoryview of bytes while in flight, for the kinds that have memory; else None

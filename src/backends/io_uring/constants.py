@@ -33,7 +33,6 @@ BUFFER: Final = Struct("<QIH")
 BUFFER_RING_REGISTRATION: Final = Struct("<QIHH3Q")
 
 OFFSET_SQ_RING: Final = 0
-OFFSET_CQ_RING: Final = 0x8000000
 OFFSET_SQES: Final = 0x10000000
 
 SETUP_CQSIZE: Final = 1 << 3
@@ -50,7 +49,6 @@ FEATURE_SINGLE_MMAP: Final = 1 << 0
 FEATURE_NODROP: Final = 1 << 1
 FEATURE_FAST_POLL: Final = 1 << 5
 FEATURE_EXT_ARG: Final = 1 << 8
-FEATURE_CQE_SKIP: Final = 1 << 11
 FEATURE_NO_IOWAIT: Final = 1 << 17
 
 ENTER_GETEVENTS: Final = 1 << 0
@@ -62,9 +60,7 @@ SQ_TASKRUN: Final = 1 << 2
 
 REGISTER_PROBE: Final = 8
 REGISTER_ENABLE_RINGS: Final = 12
-REGISTER_IOWQ_MAX_WORKERS: Final = 19
 REGISTER_PBUF_RING: Final = 22
-UNREGISTER_PBUF_RING: Final = 23
 
 OP_NOP: Final = 0
 OP_FSYNC: Final = 3
@@ -79,9 +75,7 @@ OP_READ: Final = 22
 OP_WRITE: Final = 23
 OP_SEND: Final = 26
 OP_RECV: Final = 27
-OP_MSG_RING: Final = 40
 OP_SOCKET: Final = 45
-OP_SEND_ZC: Final = 47
 OP_FUTEX_WAIT: Final = 51
 
 SQE_IO_LINK: Final = 1 << 2

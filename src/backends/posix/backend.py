@@ -25,6 +25,7 @@ from __future__ import annotations
 import errno
 import socket
 import sys
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
@@ -103,8 +104,9 @@ class PosixBackend(Backend):
         ):
             self._begin[kind] = begin
 
+    @abstractmethod
     def _create_event_set(self, wake_descriptor: int) -> EventSet:
-        raise NotImplementedError
+        """The event set of this backend, watching its own wake-up descriptor. Raises OSError where it cannot be."""
 
     def start(self, operation: OperationFields) -> None:
         operation.backend_state = None

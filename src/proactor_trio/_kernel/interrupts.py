@@ -20,16 +20,12 @@ import threading
 import weakref
 from collections.abc import Callable
 from types import CodeType, FrameType
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from proactor_trio._kernel.context import CONTEXT, running_task
 
 if TYPE_CHECKING:
     from proactor_trio._kernel.run import Run
-
-
-class _HasCode(Protocol):
-    __code__: CodeType
 
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])

@@ -106,7 +106,6 @@ class Run:
         self._sniffio_name: str | None = None
         self._last_let_go = 0.0
         self._crashed = False
-        self.thread_identifier = threading.get_ident()
 
     # The slices --------------------------------------------------------------------------------------------------
 

@@ -12,11 +12,9 @@ from proactor_trio.backends.contract import (
 from proactor_trio.proactor.errors import (
     CancelCause,
     ClosedResourceError,
-    DeadlineExceeded,
     FailedPrecondition,
     OperationCancelled,
     ProactorError,
-    ResourceExhausted,
     StatusCode,
 )
 from proactor_trio.proactor.file import File
@@ -37,7 +35,6 @@ __all__ = [
     "ClosedResourceError",
     "CompletionFlags",
     "Connect",
-    "DeadlineExceeded",
     "FailedPrecondition",
     "File",
     "FileClose",
@@ -57,7 +54,6 @@ __all__ = [
     "ProactorOptions",
     "Recv",
     "RecvBytes",
-    "ResourceExhausted",
     "Send",
     "Socket",
     "SocketClose",

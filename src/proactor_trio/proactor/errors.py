@@ -15,8 +15,6 @@ class StatusCode(IntEnum):
     """What went wrong, in the numbers of the wire and of the conformance suite."""
 
     CANCELLED = 1
-    DEADLINE_EXCEEDED = 4
-    RESOURCE_EXHAUSTED = 8
     FAILED_PRECONDITION = 9
 
 
@@ -46,18 +44,6 @@ class OperationCancelled(ProactorError):
 
     def __reduce__(self) -> tuple[type[OperationCancelled], tuple[str, CancelCause]]:
         return type(self), (str(self), self.cause)
-
-
-class DeadlineExceeded(ProactorError):
-    """The time for something ran out."""
-
-    status = StatusCode.DEADLINE_EXCEEDED
-
-
-class ResourceExhausted(ProactorError):
-    """A limit of the proactor was reached; the text names it."""
-
-    status = StatusCode.RESOURCE_EXHAUSTED
 
 
 class FailedPrecondition(ProactorError):

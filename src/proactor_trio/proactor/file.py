@@ -10,8 +10,6 @@ import os
 import warnings
 from typing import Any
 
-from proactor_trio.proactor.errors import ClosedResourceError
-
 
 class File:
     """An open file for operations. Owned by whoever holds it; not thread-safe: its operations are."""
@@ -54,10 +52,6 @@ class File:
         self.closed = True
         self.descriptor = -1
         return descriptor
-
-    def _check_open(self) -> None:
-        if self.closed:
-            raise ClosedResourceError("this file was closed")
 
     def __del__(self, _warn: Any = warnings.warn, _close: Any = os.close) -> None:
         if not getattr(self, "closed", True):

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Protocol
 
 from proactor_trio.backends.contract import CompletionFlags, OperationFields, OperationFlags
 from proactor_trio.proactor.errors import CancelCause, OperationCancelled, system_error
@@ -60,9 +60,8 @@ class Waiter(Protocol):
         ...
 
 
-def _no_performer(operation: Operation) -> Generator[Any, None, Any]:
+def _no_performer(operation: Operation) -> NoReturn:
     raise RuntimeError("an operation can be awaited only in a task: import proactor_trio and use proactor_trio.run()")
-    yield
 
 
 _performer: Performer = _no_performer

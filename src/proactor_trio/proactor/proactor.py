@@ -44,7 +44,7 @@ from proactor_trio.proactor.chain import Chain, check_batch
 from proactor_trio.proactor.closing import HeldCloses, operations_before
 from proactor_trio.proactor.errors import CANCELED, CancelCause, CompletionErrors, FailedPrecondition
 from proactor_trio.proactor.incoming import Batch, CancelRequest
-from proactor_trio.proactor.operation import Operation, OperationState
+from proactor_trio.proactor.operation import TRANSITIONS, Operation, OperationState
 from proactor_trio.proactor.options import ProactorOptions, ThreadingMode
 from proactor_trio.proactor.software import EMULATED_KINDS, SoftwareOperations
 
@@ -220,7 +220,7 @@ class Proactor:
             raise
 
     def _check_idle(self, operation: Operation) -> None:
-        if operation.state is not _NEW and operation.state is not _DONE:
+        if "submit" not in TRANSITIONS[operation.state]:
             raise FailedPrecondition(f"{operation!r} is in flight already; it can be submitted again when it is done")
         if operation.kind not in self._native_kinds and operation.kind not in EMULATED_KINDS:
             raise FailedPrecondition(f"{type(operation).__name__} does not exist on the backend {self.backend_name}")
@@ -318,7 +318,7 @@ class Proactor:
         state = operation.state
         if self._inherited:
             self._check_usable()
-        if operation._proactor is not self or (state is not _SUBMITTED and state is not _CANCELLING):
+        if operation._proactor is not self or "cancel" not in TRANSITIONS[state]:
             return False
         if threading.get_ident() != self._owner:
             self._incoming.append(CancelRequest(operation, self.cancel))

@@ -6,7 +6,6 @@ ClosedResourceError; one that is closed later ends the operation as cancelled, c
 
 from __future__ import annotations
 
-import socket as stdlib_socket
 import sys
 from typing import Any, Final
 
@@ -39,11 +38,6 @@ class SocketOperation(Operation):
             raise TypeError(f"socket must be a proactor_trio.proactor.Socket, not {type(socket).__name__}")
         super().__init__(completion_fn, user_data, flags)
         self.socket = socket
-
-    @property
-    def stdlib_socket(self) -> stdlib_socket.socket:  # type: ignore[override]
-        """For backends that call the stdlib."""
-        return self.socket.stdlib
 
     def _prepare(self) -> None:
         socket = self.socket
