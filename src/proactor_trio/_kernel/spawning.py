@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import collections.abc
 import inspect
 from collections.abc import Callable, Coroutine
@@ -24,7 +23,8 @@ def coroutine_of(async_fn: Callable[..., Any], args: tuple[Any, ...], context: C
 
 
 def _is_foreign_awaitable(value: object) -> bool:
-    return asyncio.isfuture(value) or hasattr(type(value), "_asyncio_future_blocking") or inspect.isgenerator(value)
+    # The mark by which asyncio.isfuture() knows futures, of whatever library.
+    return hasattr(type(value), "_asyncio_future_blocking") or inspect.isgenerator(value)
 
 
 def _refuse_argument(async_fn: object) -> None:

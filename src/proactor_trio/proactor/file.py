@@ -22,8 +22,8 @@ class File:
             raise ValueError(f"descriptor must be an open descriptor, not {descriptor!r}")
         self.descriptor = descriptor
         self.closed = False
-        #: The operation that closes or has closed it.
-        self.closed_by: object = None
+        #: The identifier of the operation that closes or has closed it; the operation itself would be a cycle.
+        self.closed_by = 0
         #: The operations on it that are in flight.
         self.users: set[Any] = set()
 
@@ -33,7 +33,7 @@ class File:
         file = cls.__new__(cls)
         file.closed = True
         file.descriptor = -1
-        file.closed_by = None
+        file.closed_by = 0
         file.users = set()
         return file
 

@@ -270,11 +270,11 @@ class Proactor:
 
     def _begin_close(self, operation: Operation) -> None:
         resource = operation.resource()
-        if resource.closed and resource.closed_by is not operation:
+        if resource.closed and resource.closed_by != operation.identifier:
             self._software.end(operation, CANCELED)
             return
         before = operations_before(operation, self._chains)
-        resource.closed_by = operation
+        resource.closed_by = operation.identifier
         resource._detach()
         if before:
             self._held_closes.hold(operation, before)
@@ -332,7 +332,7 @@ class Proactor:
         chain = operation._chain
         if chain is not None and not chain.has_begun(operation):
             return True
-        if operation.is_close and operation.resource().closed_by is operation:
+        if operation.is_close and operation.resource().closed_by == operation.identifier:
             return True
         if operation.kind in self._native_kinds:
             self._backend.cancel(operation)

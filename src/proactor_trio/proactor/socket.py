@@ -47,13 +47,13 @@ class Socket:
         connection.family = self.family
         connection.type = self.type
         connection.proto = self.proto
-        connection.closed_by = None
+        connection.closed_by = 0
         return connection
 
     def _adopt(self, stdlib: socket.socket) -> None:
         self.closed = True
-        #: The operation that closes or has closed it.
-        self.closed_by: object = None
+        #: The identifier of the operation that closes or has closed it; the operation itself would be a cycle.
+        self.closed_by = 0
         if stdlib.fileno() < 0:
             raise ClosedResourceError("stdlib: this socket is closed")
         stdlib.setblocking(False)
