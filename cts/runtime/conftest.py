@@ -10,6 +10,7 @@ import functools
 import gc
 import inspect
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -85,3 +86,9 @@ def collected() -> Iterator[Callable[[], None]]:
 def run_with(configuration: Configuration) -> Callable[..., Any]:
     """`proactor_trio.run()` on the configuration, for tests that are not async functions themselves."""
     return functools.partial(proactor_trio.run, backend=configuration.backend)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A path where there is no file yet."""
+    return tmp_path / "file"

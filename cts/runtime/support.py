@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket as stdlib_socket
+import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from proactor_trio import CancelScope, SocketStream, open_nursery
+import pytest
+
+from cts.support import LOOPBACK, Sockets
+from proactor_trio import (
+    CancelScope,
+    SocketListener,
+    SocketStream,
+    open_nursery,
+    open_tcp_listeners,
+)
 from proactor_trio.lowlevel import checkpoint
+from proactor_trio.proactor import Operation, OperationFlags, Timer
 from proactor_trio.testing import wait_all_tasks_blocked
 
 #: More than the kernel's buffers between two sockets of this machine ever hold.
@@ -117,3 +132,93 @@ def fork_and_report(in_child: Callable[[], str]) -> str:
         os.close(reader)
         os.waitpid(child, 0)
     return b"".join(parts).decode()
+
+
+in_main_thread_only = pytest.mark.skipif(
+    threading.current_thread() is not threading.main_thread(), reason="signals come to the main thread"
+)
+
+
+def after(seconds: float, function: Callable[[], object]) -> threading.Timer:
+    """Call it in another thread after a while; join() the answer."""
+    timer = threading.Timer(seconds, function)
+    timer.start()
+    return timer
+
+
+def interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def after_start(started: threading.Event, function: Callable[[], object]) -> threading.Thread:
+    """Call it in another thread a little after the event; join() the answer."""
+
+    def wait_and_call() -> None:
+        assert started.wait(10)
+        time.sleep(0.01)
+        function()
+
+    thread = threading.Thread(target=wait_and_call)
+    thread.start()
+    return thread
+
+
+MODES_THAT_READ = ("rb", "r+b", "w+b", "a+b", "x+b")
+MODES_THAT_WRITE = ("r+b", "wb", "w+b", "xb", "x+b", "ab", "a+b")
+
+
+def existing(path: Path, mode: str, contents: bytes = b"0123456789") -> Path:
+    """The path, with a file where the mode asks for one."""
+    if "x" not in mode:
+        path.write_bytes(contents)
+    return path
+
+
+LINKED = OperationFlags.LINKED
+MULTISHOT = OperationFlags.MULTISHOT
+
+MAP_NORESERVE = 0x4000  # of mmap(2); Python 3.11 has no name for it
+
+
+def far_timer(*arguments: Any) -> Timer:
+    """One that does not end by itself during a test."""
+    return Timer(time.monotonic() + 1000, *arguments)
+
+
+async def wait_for(operation: Operation) -> Any:
+    return await operation
+
+
+OTHER_LOOPBACK = "127.0.0.2"
+
+
+def port_of(listener: SocketListener) -> int:
+    port: int = listener.socket.getsockname()[1]
+    return port
+
+
+def ipv6_works() -> bool:
+    try:
+        with stdlib_socket.socket(stdlib_socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+needs_ipv6 = pytest.mark.skipif(not ipv6_works(), reason="this machine has no ::1")
+
+
+async def open_listener(host: str = LOOPBACK, port: int = 0) -> SocketListener:
+    (listener,) = await open_tcp_listeners(port, host=host)
+    return listener
+
+
+async def echo(stream: SocketStream) -> None:
+    async for data in stream:
+        await stream.send_all(data)
+
+
+def connect(sockets: Sockets, listener: SocketListener) -> stdlib_socket.socket:
+    """A plain client that waits in the listener's queue."""
+    return sockets.client_of(listener.socket)
