@@ -26,25 +26,22 @@ def operations_before(close: Operation, chains: Iterable[Chain]) -> list[Operati
 
 
 class HeldCloses:
-    """The closes of one proactor that wait, each with the identifiers of what it waits for. Owner thread only."""
+    """The closes of one proactor that wait: `held`, each with the identifiers of what it waits for. Owner only."""
 
-    __slots__ = ("_held",)
+    __slots__ = ("held",)
 
     def __init__(self) -> None:
-        self._held: dict[Operation, list[int]] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._held)
+        self.held: dict[Operation, list[int]] = {}
 
     def hold(self, close: Operation, operations: Iterable[Operation]) -> None:
-        self._held[close] = [operation.identifier for operation in operations]
+        self.held[close] = [operation.identifier for operation in operations]
 
     def is_held(self, close: Operation) -> bool:
-        return close in self._held
+        return close in self.held
 
     def ready(self, in_flight: Mapping[int, Operation]) -> Iterator[Operation]:
         """The closes that may begin now. Each is forgotten when the caller, having begun it, asks for the next."""
-        for close, identifiers in list(self._held.items()):
+        for close, identifiers in list(self.held.items()):
             if not any(identifier in in_flight for identifier in identifiers):
                 yield close
-                del self._held[close]
+                del self.held[close]

@@ -35,7 +35,6 @@ from proactor_trio.backends.contract import (
     CapabilityReport,
     CompletionFlags,
     OperationFields,
-    OperationFlags,
     Support,
 )
 from proactor_trio.backends.select import select_backend
@@ -44,6 +43,7 @@ from proactor_trio.proactor.chain import Chain, check_batch
 from proactor_trio.proactor.closing import HeldCloses, operations_before
 from proactor_trio.proactor.errors import CANCELED, CancelCause, CompletionErrors, FailedPrecondition
 from proactor_trio.proactor.incoming import Batch, CancelRequest
+from proactor_trio.proactor.multishot import EmulatedMultishot
 from proactor_trio.proactor.operation import TRANSITIONS, Operation, OperationState
 from proactor_trio.proactor.options import ProactorOptions, ThreadingMode
 from proactor_trio.proactor.software import EMULATED_KINDS, SoftwareOperations
@@ -81,8 +81,6 @@ class Proactor:
         self._chains: dict[Chain, None] = {}
         #: Completed steps whose chains have to go on: chain, step, its identifier.
         self._chain_steps: deque[tuple[Chain, Operation, int]] = deque()
-        #: Emulated MULTISHOT operations to be started again.
-        self._again: deque[Operation] = deque()
         self._held_closes = HeldCloses()
         self._errors = CompletionErrors()
         self._delivered = 0
@@ -95,6 +93,7 @@ class Proactor:
         self._selection = select_backend(backend, self._create_backend)
         self._backend = self._selection.backend
         self._native_kinds = self._backend.native_kinds
+        self._multishot = EmulatedMultishot(self._backend)
         forking.watch(self)
 
     def _create_backend(self, backend_class: type[Backend]) -> Backend:
@@ -375,14 +374,14 @@ class Proactor:
             if self._incoming:
                 self._take_incoming()
             software = self._software
-            if self._chain_steps or self._held_closes:
+            if self._chain_steps or self._held_closes.held:
                 self._go_on_with_chains()
-            if self._again:
-                self._start_again()
+            if self._multishot.waiting:
+                self._multishot.start_again()
             if software.due or software.timers:
                 timeout = software.limit_wait(timeout)
             self._backend.poll(timeout)
-            if software.due or software.timers or self._chain_steps or self._held_closes:
+            if software.due or software.timers or self._chain_steps or self._held_closes.held:
                 self._after_backend()
         finally:
             self._polling = False
@@ -398,11 +397,11 @@ class Proactor:
             and self._backend.is_quiet()
             and not (
                 self._incoming
-                or self._again
+                or self._multishot.waiting
                 or software.due
                 or software.timers
                 or self._chain_steps
-                or self._held_closes
+                or self._held_closes.held
             )
         )
 
@@ -413,7 +412,7 @@ class Proactor:
             if not self._chain_steps:
                 break
             self._go_on_with_chains()
-        if self._held_closes:
+        if self._held_closes.held:
             self._start_held_closes()
 
     def _deliver_software(self) -> None:
@@ -430,7 +429,7 @@ class Proactor:
                 if chain.is_over:
                     self._chains.pop(chain, None)
             steps.popleft()
-        if self._held_closes:
+        if self._held_closes.held:
             self._start_held_closes()
 
     def _prepare_first_poll(self) -> None:
@@ -457,7 +456,7 @@ class Proactor:
     def _complete(self, operation: OperationFields, result: int, flags: int) -> None:
         """One raw completion (contract.py). Everything before the commit may run twice and must not mind."""
         assert isinstance(operation, Operation)
-        if operation.flags and (flags or self._is_emulated_multishot(operation, result)):
+        if operation.flags and (flags or (result >= 0 and self._multishot.is_emulated(operation))):
             self._complete_more(operation, result)
             return
         chain = operation._chain
@@ -497,21 +496,12 @@ class Proactor:
         operation.result = None
         operation.error = error
 
-    def _is_emulated_multishot(self, operation: Operation, result: int) -> bool:
-        return (
-            bool(operation.flags & OperationFlags.MULTISHOT)
-            and result >= 0
-            and operation.kind not in self._backend.native_multishot
-        )
-
     def _complete_more(self, operation: Operation, result: int) -> None:
-        again = operation.kind not in self._backend.native_multishot
         operation.result = operation._finish(result)
         operation.error = None
         completion_fn = operation.completion_fn
-        if again:
-            operation.started = False
-            self._again.append(operation)
+        if self._multishot.is_emulated(operation):
+            self._multishot.add(operation)
         self._delivered += 1
         operation.data = None
         operation.deliveries += 1
@@ -520,17 +510,6 @@ class Proactor:
                 completion_fn(operation, _MORE)
             except Exception as error:
                 self._errors.keep(error, operation)
-
-    def _start_again(self) -> None:
-        """Start emulated MULTISHOT operations again that were delivered with MORE."""
-        again = self._again
-        while again:
-            operation = again[0]
-            if operation.identifier and not operation.started:
-                self._backend.start(operation)
-                if operation.state is _CANCELLING:
-                    self._backend.cancel(operation)
-            again.popleft()
 
     # The end -----------------------------------------------------------------------------------------------------
 
