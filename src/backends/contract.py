@@ -260,6 +260,10 @@ class Backend(ABC):
         """Ask for an operation in flight to end (rule 4)."""
 
     @abstractmethod
+    def forget(self, descriptor: int) -> None:
+        """The owner is about to close this descriptor itself; nothing is pending on it."""
+
+    @abstractmethod
     def poll(self, timeout: float | None) -> None:
         """Begin what was started, wait at most `timeout` seconds (None: for ever, 0: not at all), report.
 

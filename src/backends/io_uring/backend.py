@@ -221,6 +221,9 @@ class IoUringBackend(Backend):
             else:
                 self.cancel(operation)
 
+    def forget(self, descriptor: int) -> None:
+        return  # nothing is kept of a descriptor between operations
+
     # Polling -----------------------------------------------------------------------------------------------------
 
     def poll(self, timeout: float | None) -> None:

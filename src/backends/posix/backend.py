@@ -135,6 +135,11 @@ class PosixBackend(Backend):
             self._sockets.cancel(operation)
         ledger.attempting = None
 
+    def forget(self, descriptor: int) -> None:
+        record = self._sockets.records.get(descriptor)
+        if record is not None:
+            self._sockets.drop(record, -errno.ECANCELED)
+
     def poll(self, timeout: float | None) -> None:
         if self._ledger.attempting is not None:
             self._recover()

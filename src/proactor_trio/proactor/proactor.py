@@ -46,6 +46,7 @@ from proactor_trio.proactor.incoming import Batch, CancelRequest
 from proactor_trio.proactor.multishot import EmulatedMultishot
 from proactor_trio.proactor.operation import TRANSITIONS, Operation, OperationState
 from proactor_trio.proactor.options import ProactorOptions, ThreadingMode
+from proactor_trio.proactor.socket import Socket
 from proactor_trio.proactor.software import EMULATED_KINDS, SoftwareOperations
 
 _MORE: Final = CompletionFlags.MORE
@@ -206,6 +207,11 @@ class Proactor:
             operation.identifier = 0
             operation.state = _NEW
             self._check_idle(operation)
+
+    def close_unused(self, socket: Socket) -> None:
+        """Close a socket at once, without an operation. Owner thread only; the caller knows that nothing is pending."""
+        self._backend.forget(socket.descriptor)
+        socket.close()
 
     def _prepare(self, operations: Sequence[Operation]) -> None:
         prepared: list[Operation] = []

@@ -16,7 +16,7 @@ import os
 import socket as stdlib_socket
 from typing import Any, Final
 
-from proactor_trio._kernel.context import CONTEXT
+from proactor_trio._kernel.context import CONTEXT, current_run
 from proactor_trio._kernel.errors import BrokenResourceError, BusyResourceError
 from proactor_trio._kernel.interrupts import enable_ki_protection
 from proactor_trio._kernel.perform import exception_for, perform_uncancellable
@@ -66,7 +66,7 @@ class SocketStream(HalfCloseableStream):
         TCP_NOTSENT_LOWAT where the system has it, so that "might not block" means that there is room.
     """
 
-    __slots__ = ("__weakref__", "_receive", "_sending", "_sent_eof", "socket")
+    __slots__ = ("__weakref__", "_is_shared", "_receive", "_sending", "_sent_eof", "_socket")
 
     def __init__(self, socket: Socket) -> None:
         if not isinstance(socket, Socket):
@@ -76,6 +76,7 @@ class SocketStream(HalfCloseableStream):
         socket.getpeername()  # raises OSError if it is not connected
         set_stream_options(socket)
         self._own(socket)
+        self._is_shared = True  # whoever made it may still use it
 
     @classmethod
     def _from_accepted(cls, socket: Socket) -> SocketStream:
@@ -85,11 +86,18 @@ class SocketStream(HalfCloseableStream):
         return stream
 
     def _own(self, socket: Socket) -> None:
-        self.socket = socket
+        self._socket = socket
+        self._is_shared = False
         self._receive = RecvBytes(socket, DEFAULT_RECEIVE_BYTES)
         self._receive.descriptor = socket.descriptor
         self._sending = False
         self._sent_eof = False
+
+    @property
+    def socket(self) -> Socket:
+        """The socket. Operations on it go past the stream."""
+        self._is_shared = True
+        return self._socket
 
     @enable_ki_protection
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
@@ -114,7 +122,7 @@ class SocketStream(HalfCloseableStream):
         task = run.task
         if task.cancel_pending:
             await checkpoint_if_cancelled()
-        if self.socket.closed:
+        if self._socket.closed:
             await checkpoint()
             raise ClosedResourceError("this stream was closed")
         # perform(), without a generator in between.
@@ -143,7 +151,7 @@ class SocketStream(HalfCloseableStream):
         if run is None or run.task is None:
             raise RuntimeError("must be called from async context")
         task = run.task
-        if self._sent_eof or self.socket.closed:
+        if self._sent_eof or self._socket.closed:
             await checkpoint()
             raise ClosedResourceError("this stream was closed, or its sending side was")
         if task.cancel_pending:
@@ -151,7 +159,7 @@ class SocketStream(HalfCloseableStream):
         self._sending = True
         try:
             try:
-                sent = os.write(self.socket.descriptor, data)
+                sent = os.write(self._socket.descriptor, data)
             except BlockingIOError:
                 sent = 0
             if sent != (len(data) if type(data) is bytes else memoryview(data).nbytes):
@@ -167,21 +175,21 @@ class SocketStream(HalfCloseableStream):
     async def _send_rest(self, data: Any, sent: int) -> None:
         view = readable_view(data, "data")
         while sent < view.nbytes:
-            sent += await Send(self.socket, view[sent:], whole=True)
+            sent += await Send(self._socket, view[sent:], whole=True)
 
     @enable_ki_protection
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until the kernel has room for more data to send."""
         if self._sending:
             raise BusyResourceError("another task is already sending on this stream")
-        if self.socket.closed:
+        if self._socket.closed:
             await checkpoint()
             raise ClosedResourceError("this stream was closed")
         self._sending = True
         try:
-            await HandlePoll(self.socket, PollEvents.OUT)
+            await HandlePoll(self._socket, PollEvents.OUT)
         except OperationCancelled:
-            if self.socket.closed:
+            if self._socket.closed:
                 raise ClosedResourceError("another task closed this stream") from None
             raise
         finally:
@@ -197,41 +205,52 @@ class SocketStream(HalfCloseableStream):
             await checkpoint()
         finally:
             self._sending = False
-        if self.socket.closed:
+        if self._socket.closed:
             raise ClosedResourceError("this stream was closed")
         if self._sent_eof:
             return
         self._sent_eof = True
         try:
-            self.socket.shutdown(stdlib_socket.SHUT_WR)
+            self._socket.shutdown(stdlib_socket.SHUT_WR)
         except OSError as error:
             raise _broken(error, "ending the sending side failed") from error
 
     @enable_ki_protection
     async def aclose(self) -> None:
         """Close the socket. Tasks that use it get ClosedResourceError. Closed also when cancelled."""
-        await close_socket(self.socket)
+        state = self._receive.state
+        if (
+            self._is_shared
+            or self._sending
+            or self._socket.closed
+            or (state is not OperationState.DONE and state is not OperationState.NEW)
+        ):
+            await close_socket(self._socket)
+            return
+        # Nobody but this stream has ever used the socket, and nothing is pending: there is nothing to be cancelled.
+        current_run().proactor.close_unused(self._socket)
+        await checkpoint()
 
     def setsockopt(self, level: int, option: int, value: int | bytes | None = None, length: int | None = None) -> None:
         """Set an option of the socket, as socket.socket.setsockopt."""
         if length is None:
             if value is None:
                 raise TypeError("invalid value for argument 'value', must not be None when specifying length")
-            self.socket.setsockopt(level, option, value)
+            self._socket.setsockopt(level, option, value)
         elif value is not None:
             raise TypeError(f"invalid value for argument 'value': {value!r}, must be None when specifying optlen")
         else:
-            self.socket.setsockopt(level, option, value, length)
+            self._socket.setsockopt(level, option, value, length)
 
     def getsockopt(self, level: int, option: int, buffersize: int = 0) -> int | bytes:
         """An option of the socket, as socket.socket.getsockopt."""
         result: int | bytes = (
-            self.socket.getsockopt(level, option, buffersize) if buffersize else self.socket.getsockopt(level, option)
+            self._socket.getsockopt(level, option, buffersize) if buffersize else self._socket.getsockopt(level, option)
         )
         return result
 
     def __repr__(self) -> str:
-        return f"<SocketStream on {self.socket!r}>"
+        return f"<SocketStream on {self._socket!r}>"
 
 
 def set_stream_options(socket: Socket) -> None:
