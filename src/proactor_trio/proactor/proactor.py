@@ -34,7 +34,6 @@ from proactor_trio.backends.contract import (
     Capability,
     CapabilityReport,
     CompletionFlags,
-    OperationFields,
     Support,
 )
 from proactor_trio.backends.select import select_backend
@@ -104,7 +103,8 @@ class Proactor:
             allowed=self.options.allowed_capabilities,
             created_for_another_thread=self._owner is None,
         )
-        return backend_class(self._complete, options)
+        # The hook takes Operations, which is all that a backend is ever given.
+        return backend_class(self._complete, options)  # type: ignore[arg-type]
 
     # What it is --------------------------------------------------------------------------------------------------
 
@@ -459,9 +459,8 @@ class Proactor:
 
     # The completion hook -----------------------------------------------------------------------------------------
 
-    def _complete(self, operation: OperationFields, result: int, flags: int) -> None:
+    def _complete(self, operation: Operation, result: int, flags: int) -> None:
         """One raw completion (contract.py). Everything before the commit may run twice and must not mind."""
-        assert isinstance(operation, Operation)
         if operation.flags and (flags or (result >= 0 and self._multishot.is_emulated(operation))):
             self._complete_more(operation, result)
             return
