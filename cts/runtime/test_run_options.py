@@ -312,3 +312,11 @@ def test_every_capability_is_reported_with_a_reason(run_with: Callable[..., Any]
         assert all(report.reason for report in reports.values())
 
     run_with(main)
+
+
+@pytest.mark.parametrize("wrong", [{"clock": 5}, {"instruments": 5}])
+def test_a_run_that_cannot_begin_leaves_no_descriptor_open(run_with: Callable[..., Any], wrong: dict[str, Any]) -> None:
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises((TypeError, AttributeError)):
+        run_with(name_of_backend, **wrong)
+    assert os.listdir("/proc/self/fd") == before

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import mmap
+import os
+import resource
 import threading
 import time
 from collections.abc import Callable
@@ -428,3 +430,20 @@ def test_a_closed_file_says_so(proactor: Proactor, files: Files) -> None:
 
 def test_the_proactor_masks_are_flags() -> None:
     assert Capability.ALL.bit_count() == 11
+
+
+def test_a_creation_that_runs_out_of_descriptors_leaves_none_open(configuration: Configuration) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    before = os.listdir("/proc/self/fd")
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    try:
+        for spare in range(6):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free + spare, hard))
+            try:
+                Proactor(backend=configuration.backend).close()
+            except (OSError, BackendUnavailable):
+                continue
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert os.listdir("/proc/self/fd") == before

@@ -438,3 +438,17 @@ def test_a_cancel_from_another_thread_that_races_with_completion_ends_once(
     while piece := perform(proactor, RecvBytes(near, 1000)):
         left += piece
     assert len(left) == lost
+
+
+def test_a_cancelled_step_whose_turn_has_not_come_keeps_nobody_awake(proactor: Proactor) -> None:
+    first = Timer(time.monotonic() + 3600, flags=OperationFlags.LINKED)
+    second = Timer(time.monotonic() + 3600)
+    start(proactor, first, second)
+    proactor.cancel(second)
+    for _ in range(3):
+        proactor.poll(0)
+    begin = time.monotonic()
+    assert proactor.poll(0.05) == 0
+    assert time.monotonic() - begin >= 0.045
+    proactor.cancel(first)
+    settle(proactor, first, second)

@@ -192,7 +192,7 @@ class OperationFields:
     poll_events: PollEvents
     data: Any
     started: bool  # set by the backend when the operation is its own (rule 9)
-    after: OperationFields | None  # the step before it in a chain that the backend has linked
+    after: int  # the identifier of the step before it in a chain that the backend has linked; 0: none
     deliveries: int  # reports with MORE that the hook has taken over; the hook's, backends only read it (rule 6)
     backend_state: Any
 

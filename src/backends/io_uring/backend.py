@@ -73,11 +73,11 @@ class IoUringBackend(Backend):
             native=self.native_helper,
         )
         self._is_silent = ring.is_silent
-        self._wake_reader, self._wake_writer = socket.socketpair()
         try:
             opcodes = supported_opcodes(ring)
-        except BackendUnavailable:
-            self._close_descriptors()
+            self._wake_reader, self._wake_writer = socket.socketpair()
+        except BaseException:
+            ring.close()
             raise
         self._wake_reader.setblocking(False)
         self._wake_writer.setblocking(False)
@@ -99,6 +99,8 @@ class IoUringBackend(Backend):
         self._receive_views: list[memoryview] = []
         self._returned_buffers = array("H")
         self._encoders = encode.encoder_table(provided_buffers=False)
+        #: The postponed operation that is just being started again.
+        self._restarting: OperationFields | None = None
         self._armed = False
         if not options.created_for_another_thread:
             self.enable()
@@ -112,7 +114,7 @@ class IoUringBackend(Backend):
         self._ring.enable()  # -EBADFD for a ring that was not created disabled: nothing to do then
         try:
             self._buffers = BufferRing(self._ring)
-        except OSError:
+        except (OSError, BackendUnavailable):
             self.variant += ", no provided buffers"
         else:
             self._receive_views = self._buffers.views
@@ -173,13 +175,13 @@ class IoUringBackend(Backend):
         ring = self._ring
         tail = ring.tail
         last = len(operations) - 1
-        previous: OperationFields | None = None
+        previous = 0
         for index, operation in enumerate(operations):
             flags = c.SQE_IO_LINK if index < last else 0
             place = ((tail + index) & ring.mask) << _SQE_SHIFT
             self._encoders[operation.kind](ring.sqes, place, operation, flags)
             operation.after = previous
-            previous = operation
+            previous = operation.identifier
         operations[0].started = True
         ring.tail = tail + len(operations)
 
@@ -209,17 +211,22 @@ class IoUringBackend(Backend):
             )
             ring.tail = tail + 1
 
-    def _repeat_cancels(self) -> None:
-        waiting = self._repeat_cancel
-        self._repeat_cancel = []
+    def _repeat_cancels(self) -> bool:
+        """Cancel again what can be cancelled now; whether there was any. A link that has not started keeps waiting."""
+        waiting = self._repeat_cancel[:]
+        count = len(waiting)
+        not_started: list[tuple[OperationFields, int]] = []
+        repeated = False
         for operation, identifier in waiting:
             if operation.identifier != identifier:
                 continue
-            before = operation.after
-            if before is not None and before.identifier in self._in_flight:
-                self._repeat_cancel.append((operation, identifier))  # a link that has not started
+            if operation.after in self._in_flight:
+                not_started.append((operation, identifier))
             else:
                 self.cancel(operation)
+                repeated = True
+        self._repeat_cancel[:count] = not_started  # what cancel() had no room for stands behind
+        return repeated
 
     def forget(self, descriptor: int) -> None:
         return  # nothing is kept of a descriptor between operations
@@ -252,10 +259,27 @@ class IoUringBackend(Backend):
             self._dispatch()
 
     def _start_postponed(self) -> None:
-        for _ in range(len(self._postponed_chains)):
-            self.start_chain(self._postponed_chains.popleft())
-        for _ in range(len(self._postponed)):
-            self.start(self._postponed.popleft())
+        """Start again what had no room or no buffer. An interrupted one is known by `started`, as in rule 9."""
+        chains = self._postponed_chains
+        for _ in range(len(chains)):
+            steps = chains[0]
+            if self._must_be_started(steps[0]):
+                self.start_chain(steps)
+            del chains[0]
+            self._restarting = None
+        postponed = self._postponed
+        for _ in range(len(postponed)):
+            operation = postponed[0]
+            if self._must_be_started(operation):
+                self.start(operation)
+            del postponed[0]
+            self._restarting = None
+
+    def _must_be_started(self, operation: OperationFields) -> bool:
+        if self._restarting is not operation:
+            operation.started = False
+            self._restarting = operation
+        return not operation.started
 
     def is_quiet(self) -> bool:
         return self._is_silent() and not (
@@ -270,8 +294,7 @@ class IoUringBackend(Backend):
             self._aborted.popleft()
             timeout = 0
         self._start_postponed()
-        if self._repeat_cancel:
-            self._repeat_cancels()
+        if self._repeat_cancel and self._repeat_cancels():
             longest = _LARGEST_TURN_WHILE_CANCELLING
             timeout = longest if timeout is None else min(timeout, longest)
         return timeout
@@ -393,10 +416,6 @@ class IoUringBackend(Backend):
             ring.acknowledge(tail)
             if any(identifier == _WAKEUP and not flags & c.CQE_MORE for identifier, _, flags in entries):
                 return
-
-    def _close_descriptors(self) -> None:
-        self._ring.close()
-        self._close_wakeup()
 
     def _close_wakeup(self) -> None:
         self._wake_reader.close()

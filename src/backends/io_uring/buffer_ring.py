@@ -14,6 +14,7 @@ from array import array
 from collections.abc import Callable
 from typing import Any, Final
 
+from proactor_trio.backends.contract import BackendUnavailable
 from proactor_trio.backends.io_uring import constants as c
 from proactor_trio.backends.io_uring.encode import RECEIVE_GROUP
 from proactor_trio.backends.io_uring.mapping import Mapping
@@ -43,16 +44,21 @@ class BufferRing:
     )
 
     def __init__(self, ring: Ring) -> None:
-        """Register with `ring`. Raises OSError where the kernel has no buffer rings."""
-        self._ring_mapping = Mapping(BUFFER_COUNT << _ENTRY_SHIFT)
+        """Register with `ring`. Raises OSError where the kernel has no buffer rings, BackendUnavailable if memory lacks."""
+        self._memory = Mapping(BUFFER_BYTES * BUFFER_COUNT)
+        try:
+            self._ring_mapping = Mapping(BUFFER_COUNT << _ENTRY_SHIFT)
+        except BackendUnavailable:
+            self._memory.close()
+            raise
         registration = bytearray(
             c.BUFFER_RING_REGISTRATION.pack(self._ring_mapping.address, BUFFER_COUNT, RECEIVE_GROUP, 0, 0, 0, 0)
         )
         result = ring.register(c.REGISTER_PBUF_RING, registration, 1)
         if result < 0:
             self._ring_mapping.close()
+            self._memory.close()
             raise OSError(-result, "no provided buffer rings")
-        self._memory = Mapping(BUFFER_BYTES * BUFFER_COUNT)
         self._entries = self._ring_mapping.view
         self._tail_word = self._entries[_TAIL_OFFSET : _TAIL_OFFSET + 2].cast("H")
         self._tail = 0

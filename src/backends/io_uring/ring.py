@@ -174,7 +174,11 @@ class Ring:
         self.entries = sq_entries
         length = max(sq_array + 4 * sq_entries, cq_cqes + cq_entries * c.CQE.size)
         ring = self._ring_mapping = Mapping(length, self.descriptor, c.OFFSET_SQ_RING)
-        self._entries_mapping = Mapping(sq_entries * c.SQE.size, self.descriptor, c.OFFSET_SQES)
+        try:
+            self._entries_mapping = Mapping(sq_entries * c.SQE.size, self.descriptor, c.OFFSET_SQES)
+        except BackendUnavailable:
+            ring.close()
+            raise
         self.sqes = self._entries_mapping.view
         self._submission_head = ring.words(sq_head)
         self._submission_tail = ring.words(sq_tail)

@@ -488,18 +488,18 @@ def run(
         warn_about_loose_groups()
     proactor = Proactor(backend, proactor_options)
     try:
+        this_run = Run(
+            proactor,
+            SystemClock() if clock is None else clock,
+            instruments,
+            restrict_keyboard_interrupt_to_checkpoints,
+            strict_exception_groups,
+        )
         affinity = proactor.options.affinity
         previous_affinity = None if affinity is None else bind_thread(affinity)
-    except ValueError:
+    except BaseException:
         proactor.close()
         raise
-    this_run = Run(
-        proactor,
-        SystemClock() if clock is None else clock,
-        instruments,
-        restrict_keyboard_interrupt_to_checkpoints,
-        strict_exception_groups,
-    )
     try:
         _drive(this_run, async_fn, args)
         return this_run.result()

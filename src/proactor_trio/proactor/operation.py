@@ -115,7 +115,7 @@ class Operation(OperationFields):
         self.flags = flags
         self.descriptor = -1
         self.deliveries = 0
-        self.after = None
+        self.after = 0
         self.started = False
         self.data = None
         self.view = None

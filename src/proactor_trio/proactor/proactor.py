@@ -19,6 +19,7 @@ before the commit, and everything that begins operations, may be interrupted and
 
 from __future__ import annotations
 
+import errno
 import math
 import threading
 import time
@@ -494,7 +495,7 @@ class Proactor:
                 self._errors.keep(error, operation)
 
     def _set_failure(self, operation: Operation, result: int) -> None:
-        if result == CANCELED or (result == -4 and operation.state is _CANCELLING):
+        if result == CANCELED or (result == -errno.EINTR and operation.state is _CANCELLING):
             error: BaseException = operation._cancellation()
         else:
             error = operation._failure(result)

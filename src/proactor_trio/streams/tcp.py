@@ -112,7 +112,11 @@ async def open_tcp_stream(
     race = _ConnectRace(interleave_families(addresses), delay, local_address)
     socket = await race.winner()
     if socket is not None:
-        return SocketStream(socket)
+        try:
+            return SocketStream(socket)
+        except OSError:
+            socket.close()  # the peer has gone already
+            raise
     text = f"all attempts to connect to {_format_host_port(host, port)} failed"
     cause = race.errors[0] if len(race.errors) == 1 else ExceptionGroup(text, race.errors)
     raise OSError(text) from cause
