@@ -44,7 +44,7 @@ class BufferRing:
     )
 
     def __init__(self, ring: Ring) -> None:
-        """Register with `ring`. Raises OSError where the kernel has no buffer rings, BackendUnavailable if memory lacks."""
+        """Register with `ring`. Raises OSError if the kernel has no buffer rings, BackendUnavailable without memory."""
         self._memory = Mapping(BUFFER_BYTES * BUFFER_COUNT)
         try:
             self._ring_mapping = Mapping(BUFFER_COUNT << _ENTRY_SHIFT)

@@ -20,9 +20,9 @@ from proactor_trio.proactor.errors import ClosedResourceError
 from proactor_trio.proactor.file import File
 from proactor_trio.proactor.operations.file import FileClose, FileOpen, FileRead, FileSync, FileWrite
 
-#: How much one read of "everything" asks for at a time.
-READ_ALL_BYTES: Final = 256 * 1024
-"""Kept below the length from which on the kernel hands a read to its workers."""
+#: How much reading everything asks for at a time, beyond the size that the file had at first. Below the length from
+#: which on the kernel hands a read to its workers.
+READ_ALL_BYTES: Final = 128 * 1024
 
 #: A read of at most so many bytes leaves its operation and its buffer for the next one.
 KEPT_BUFFER_BYTES: Final = 64 * 1024
