@@ -30,6 +30,9 @@ The rules of the seam:
    whether the operation was begun.
 10. A close is never cancelled, and begins only when no operation that the kernel looks up by number later (a file
    operation, a link that has not started) is left on its descriptor; the proactor sees to both.
+11. A backend with `native_deadlines` takes operations with `expires` by `start_chain()` only, also single ones. It
+    reports `-ETIME` for an operation that its deadline ended, and leaves what a `whole` transfer had moved by then in
+    `partial_bytes`. MULTISHOT operations with `expires` are not given to it.
 """
 
 from __future__ import annotations
@@ -58,6 +61,10 @@ class Kind(IntEnum):
     FILE_WRITE = 11
     FILE_SYNC = 12
     FILE_CLOSE = 13
+    #: Done by our own code above the seam; never given to a backend.
+    SOFTWARE = 14
+    STREAM_READ = 15
+    STREAM_WRITE = 16
 
 
 class OperationFlags(IntFlag):
@@ -142,11 +149,16 @@ class OperationFields:
     | FILE_WRITE   | descriptor, view, offset                         | bytes written                           |
     | FILE_SYNC    | descriptor, data_only                            | 0                                       |
     | FILE_CLOSE   | descriptor                                       | 0; first ends all that is pending on it |
+    | STREAM_READ  | descriptor, view                                 | bytes read, 0 at the end                |
+    | STREAM_WRITE | descriptor, view                                 | bytes written                           |
 
     `socket` stands for the file behind a socket's descriptor: another object, another file. Both kinds of close detach
     the descriptor from its owner when they begin; until a backend closes it, it stays what it was.
     `deadline` is in seconds on the clock of `time.monotonic()`. `offset` is a byte position; there is no current
-    position at this level. `backend_state` and `data` belong to the backend between start and final report.
+    position at this level. STREAM_* are for what has no positions: pipes, eventfds, terminals; a read waits until there
+    is something. `backend_state` and `data` belong to the backend between start and final report.
+
+    `expires` is read by backends with `native_deadlines` (rule 11).
     """
 
     __slots__ = (
@@ -159,12 +171,14 @@ class OperationFields:
         "deadline",
         "deliveries",
         "descriptor",
+        "expires",
         "flags",
         "identifier",
         "length",
         "mode",
         "offset",
         "open_flags",
+        "partial_bytes",
         "path",
         "poll_events",
         "started",
@@ -193,6 +207,8 @@ class OperationFields:
     data: Any
     started: bool  # set by the backend when the operation is its own (rule 9)
     after: int  # the identifier of the step before it in a chain that the backend has linked; 0: none
+    expires: float | None  # when it has to end, on the clock of time.monotonic(); None: never
+    partial_bytes: int  # what a transfer had moved when its deadline ended it (rule 11)
     deliveries: int  # reports with MORE that the hook has taken over; the hook's, backends only read it (rule 6)
     backend_state: Any
 
@@ -235,6 +251,8 @@ class Backend(ABC):
     variant: str
     #: The kinds that `start()` takes. The proactor does the others itself.
     native_kinds: frozenset[Kind]
+    #: Whether it keeps `expires` by itself (rule 11).
+    native_deadlines: bool = False
     #: The kinds whose MULTISHOT form `start()` takes. The proactor repeats the others itself.
     native_multishot: frozenset[Kind]
     #: Each of the eleven capabilities, with the mask of the options already applied.
@@ -253,7 +271,7 @@ class Backend(ABC):
 
     @abstractmethod
     def start_chain(self, operations: Sequence[OperationFields]) -> None:
-        """Begin operations of which `linkable()` said that they can be linked."""
+        """Begin operations of which `linkable()` said that they can be linked, or one that has `expires` (rule 11)."""
 
     @abstractmethod
     def cancel(self, operation: OperationFields) -> None:

@@ -41,6 +41,7 @@ from proactor_trio.backends.contract import (
 from proactor_trio.backends.io_uring import constants as c
 from proactor_trio.backends.io_uring import encode
 from proactor_trio.backends.io_uring.buffer_ring import BufferRing
+from proactor_trio.backends.io_uring.linked_timeouts import TIMEOUT_BIT, LinkedTimeouts
 from proactor_trio.backends.io_uring.probe import capability_reports, supported_opcodes
 from proactor_trio.backends.io_uring.ring import Ring
 
@@ -83,9 +84,11 @@ class IoUringBackend(Backend):
         self._wake_writer.setblocking(False)
         self._woken = False
         self.capabilities: Mapping[Capability, CapabilityReport] = capability_reports(opcodes, options.allowed)
-        self.native_kinds = frozenset(Kind)
+        self.native_kinds = encode.encodable_kinds(opcodes)
         self.native_multishot = frozenset((Kind.ACCEPT,)) if self._is_native(Capability.MULTISHOT) else frozenset()
         self._links = self._is_native(Capability.LINKED_OPERATIONS)
+        self.native_deadlines = self._links
+        self._timed = LinkedTimeouts(options.in_flight)
         if not self._is_native(Capability.ABSOLUTE_TIMEOUT):
             self.native_kinds -= {Kind.TIMER}
         self.variant = f"{'compiled helper' if ring.native else 'cffi ABI mode'}, {ring.variant}"
@@ -161,29 +164,40 @@ class IoUringBackend(Backend):
         if not self._links:
             return 0
         length = 0
-        for operation in operations[: self._ring.entries]:
+        room = self._ring.entries
+        for operation in operations:
+            room -= 1 if operation.expires is None else 2
+            if room < 0:
+                break
             if operation.kind is Kind.SOCKET_CLOSE or operation.kind is Kind.FILE_CLOSE:
                 break  # two entries, one of them a hard link; the chain goes on above us
             length += 1
         return length if length > 1 else 0
 
     def start_chain(self, operations: Sequence[OperationFields]) -> None:
-        if not self._make_room(len(operations)):
+        timed = [operation for operation in operations if operation.expires is not None]
+        if not self._make_room(len(operations) + len(timed)):
             operations[0].started = True
             self._postponed_chains.append(operations)
             return
         ring = self._ring
         tail = ring.tail
-        last = len(operations) - 1
+        last = operations[-1]
         previous = 0
-        for index, operation in enumerate(operations):
-            flags = c.SQE_IO_LINK if index < last else 0
-            place = ((tail + index) & ring.mask) << _SQE_SHIFT
-            self._encoders[operation.kind](ring.sqes, place, operation, flags)
+        for operation in operations:
+            link = 0 if operation is last else c.SQE_IO_LINK
+            flags = link if operation.expires is None else c.SQE_IO_LINK
+            self._encoders[operation.kind](ring.sqes, (tail & ring.mask) << _SQE_SHIFT, operation, flags)
+            tail += 1
+            if operation.expires is not None:
+                timespec = self._timed.watch(operation, operation.expires)
+                user_data = operation.identifier | TIMEOUT_BIT
+                encode.encode_link_timeout(ring.sqes, (tail & ring.mask) << _SQE_SHIFT, timespec, link, user_data)
+                tail += 1
             operation.after = previous
             previous = operation.identifier
         operations[0].started = True
-        ring.tail = tail + len(operations)
+        ring.tail = tail
 
     def _make_room(self, entries: int) -> bool:
         """Whether `entries` places are free, after handing over what is there if need be."""
@@ -271,7 +285,10 @@ class IoUringBackend(Backend):
         for _ in range(len(postponed)):
             operation = postponed[0]
             if self._must_be_started(operation):
-                self.start(operation)
+                if operation.expires is None:
+                    self.start(operation)
+                else:
+                    self.start_chain((operation,))
             del postponed[0]
             self._restarting = None
 
@@ -318,6 +335,9 @@ class IoUringBackend(Backend):
             elif flags & _CQE_MORE:
                 self._dispatch_more(operation, result)
                 continue
+            elif operation.expires is not None and (final := self._timed.completed(operation, result)) != result:
+                if final is not None:
+                    complete(operation, final, 0)
             elif result < 0:
                 self._complete_failure(operation, result)
             elif operation.kind is handle_poll:
@@ -336,6 +356,13 @@ class IoUringBackend(Backend):
             raise
         del self._batch[-1]
 
+    def _handle_timeout(self, identifier: int, verdict: int) -> None:
+        operation = self._in_flight.get(identifier)
+        final = self._timed.timeout_said(identifier, operation, verdict)
+        if final is not None and operation is not None:
+            self._complete(operation, final, 0)
+        self._timed.timeout_done(identifier)
+
     def _complete_failure(self, operation: OperationFields, result: int) -> None:
         kind = operation.kind
         if result == -errno.ENOBUFS and kind is Kind.RECV_BYTES and self._buffers is not None:
@@ -352,6 +379,8 @@ class IoUringBackend(Backend):
             self._woken = False  # afterwards: whoever comes in between is served by the poll that returns now
             if not flags & c.CQE_MORE:
                 self._arm_wakeup()
+        elif identifier & TIMEOUT_BIT and identifier > 0:
+            self._handle_timeout(identifier - TIMEOUT_BIT, result)
         elif identifier < 0 and result == -errno.ENOENT:
             operation = self._in_flight.get(identifier + _CANCEL_BIT)
             if operation is not None:

@@ -68,6 +68,7 @@ OP_POLL_ADD: Final = 6
 OP_TIMEOUT: Final = 11
 OP_ACCEPT: Final = 13
 OP_ASYNC_CANCEL: Final = 14
+OP_LINK_TIMEOUT: Final = 15
 OP_CONNECT: Final = 16
 OP_OPENAT: Final = 18
 OP_CLOSE: Final = 19
@@ -99,3 +100,5 @@ CANCEL_FD: Final = 1 << 1
 CANCEL_ANY: Final = 1 << 2
 
 AT_FDCWD: Final = -100
+#: An offset for what has no positions.
+NO_OFFSET: Final = (1 << 64) - 1

@@ -43,6 +43,7 @@ POLLRDHUP: Final = 0x2000
 
 _pack_into: Final = c.SQE.pack_into
 _NANOSECONDS: Final = 1_000_000_000
+_LARGEST_NANOSECONDS: Final = (1 << 63) - 1
 
 
 def encode_nop(entries: memoryview, offset: int, operation: OperationFields, flags: int) -> None:
@@ -50,9 +51,7 @@ def encode_nop(entries: memoryview, offset: int, operation: OperationFields, fla
 
 
 def encode_timer(entries: memoryview, offset: int, operation: OperationFields, flags: int) -> None:
-    nanoseconds = max(0, int(operation.deadline * _NANOSECONDS))
-    timespec = bytearray(c.TIMESPEC.pack(nanoseconds // _NANOSECONDS, nanoseconds % _NANOSECONDS))
-    operation.backend_state = timespec
+    operation.backend_state = timespec = timespec_of(operation.deadline)
     _pack_into(
         entries, offset, c.OP_TIMEOUT, flags, 0, -1, 0, address_of(timespec), 1,
         c.TIMEOUT_ABS | c.TIMEOUT_ETIME_SUCCESS, operation.identifier, 0, 0, 0, 0, 0,
@@ -198,8 +197,42 @@ def encode_poll_multishot(entries: memoryview, offset: int, descriptor: int, use
     )
 
 
+def encode_stream_read(entries: memoryview, offset: int, operation: OperationFields, flags: int) -> None:
+    view = operation.view
+    _pack_into(
+        entries, offset, c.OP_READ, flags, 0, operation.descriptor, c.NO_OFFSET, address_of(view),
+        min(view.nbytes, LARGEST_TRANSFER), 0, operation.identifier, 0, 0, 0, 0, 0,
+    )  # fmt: skip
+
+
+def encode_stream_write(entries: memoryview, offset: int, operation: OperationFields, flags: int) -> None:
+    view = operation.view
+    _pack_into(
+        entries, offset, c.OP_WRITE, flags, 0, operation.descriptor, c.NO_OFFSET, address_of(view),
+        min(view.nbytes, LARGEST_TRANSFER), 0, operation.identifier, 0, 0, 0, 0, 0,
+    )  # fmt: skip
+
+
+def encode_link_timeout(entries: memoryview, offset: int, timespec: bytearray, flags: int, user_data: int) -> None:
+    """End the entry before it, which is linked to this one, at a time on the clock of time.monotonic()."""
+    _pack_into(
+        entries, offset, c.OP_LINK_TIMEOUT, flags, 0, -1, 0, address_of(timespec), 1, c.TIMEOUT_ABS, user_data,
+        0, 0, 0, 0, 0,
+    )  # fmt: skip
+
+
+def timespec_of(seconds: float) -> bytearray:
+    """A struct __kernel_timespec; what lies before the clock's begin is its begin."""
+    nanoseconds = min(max(0, int(seconds * _NANOSECONDS)), _LARGEST_NANOSECONDS)
+    return bytearray(c.TIMESPEC.pack(nanoseconds // _NANOSECONDS, nanoseconds % _NANOSECONDS))
+
+
+def encode_nothing(entries: memoryview, offset: int, operation: OperationFields, flags: int) -> None:
+    raise AssertionError(f"{operation.kind!r} is none of the kinds of this backend")
+
+
 def encoder_table(*, provided_buffers: bool) -> list[Encoder]:
-    """The encoders in the order of `Kind`."""
+    """The encoders in the order of `Kind`; `encode_nothing` where there is none."""
     table: dict[Kind, Encoder] = {
         Kind.NOP: encode_nop,
         Kind.TIMER: encode_timer,
@@ -215,8 +248,22 @@ def encoder_table(*, provided_buffers: bool) -> list[Encoder]:
         Kind.FILE_WRITE: encode_file_write,
         Kind.FILE_SYNC: encode_file_sync,
         Kind.FILE_CLOSE: encode_close,
+        Kind.STREAM_READ: encode_stream_read,
+        Kind.STREAM_WRITE: encode_stream_write,
     }
-    return [table[kind] for kind in Kind]
+    return [table.get(kind, encode_nothing) for kind in Kind]
+
+
+#: The opcodes without which a kind does not exist here; what is not listed needs only those that are required anyway.
+_OPCODES: Final[dict[Kind, tuple[int, ...]]] = {}
+
+
+def encodable_kinds(opcodes: frozenset[int]) -> frozenset[Kind]:
+    """The kinds that a kernel with these opcodes takes."""
+    table = encoder_table(provided_buffers=False)
+    return frozenset(
+        kind for kind in Kind if table[kind] is not encode_nothing and opcodes.issuperset(_OPCODES.get(kind, ()))
+    )
 
 
 def poll_events(mask: int) -> PollEvents:

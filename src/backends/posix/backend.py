@@ -58,7 +58,7 @@ _ASK_AGAIN_SECONDS: Final = 50e-6
 class PosixBackend(Backend):
     """All but the event set, which the two classes at the end choose."""
 
-    native_kinds = frozenset(Kind) - {Kind.TIMER}
+    native_kinds = frozenset(Kind) - {Kind.TIMER, Kind.SOFTWARE}
 
     def __init__(self, complete: CompletionHook, options: BackendOptions) -> None:
         self.capabilities = posix_capabilities(options.allowed)
@@ -95,6 +95,8 @@ class PosixBackend(Backend):
             (Kind.RECV, self._sockets.begin_read),
             (Kind.RECV_BYTES, self._sockets.begin_read),
             (Kind.SEND, self._sockets.begin_write),
+            (Kind.STREAM_READ, self._sockets.begin_stream_read),
+            (Kind.STREAM_WRITE, self._sockets.begin_stream_write),
             (Kind.SOCKET_CLOSE, self._sockets.begin_socket_close),
             (Kind.FILE_OPEN, self._files.begin),
             (Kind.FILE_READ, self._files.begin_read),

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
 import time
 from collections import deque
@@ -198,7 +199,11 @@ class DescriptorOperations:
                     (ledger.outcome,) = map(record.calls.recv, (length,))
                     emptied = len(ledger.outcome) < length
                 elif not (
-                    self._accept(record, operation) if kind is Kind.ACCEPT else self._receive_whole(record, operation)
+                    self._accept(record, operation)
+                    if kind is Kind.ACCEPT
+                    else self._read_stream(operation)
+                    if kind is Kind.STREAM_READ
+                    else self._receive_whole(record, operation)
                 ):
                     self._wait_for_turn(record)
                     return
@@ -233,6 +238,8 @@ class DescriptorOperations:
                     if not self._connect(record, operation):
                         self._try_later(record)
                         return
+                elif operation.kind is Kind.STREAM_WRITE:
+                    self._write_stream(operation)
                 elif not operation.whole:
                     (ledger.outcome,) = map(record.calls.send, (operation.view,), _NO_SIGNAL)
                 elif not self._send_whole(record, operation):
@@ -321,6 +328,48 @@ class DescriptorOperations:
                 if len(answers) == 1 or calls.connect_ex(operation.address) not in _CONNECTED:
                     raise BlockingIOError
         self._ledger.outcome = -error
+        return True
+
+    # What has no positions and is no socket: pipes, eventfds, terminals.
+
+    def begin_stream_read(self, operation: OperationFields) -> None:
+        record = self._stream_record(operation)
+        record.reads.append(operation)
+        if len(record.reads) == 1:
+            self._attempt_reads(record)
+        self._settle(record)
+
+    def begin_stream_write(self, operation: OperationFields) -> None:
+        record = self._stream_record(operation)
+        record.writes.append(operation)
+        if len(record.writes) == 1:
+            self._attempt_writes(record)
+        self._settle(record)
+
+    def _stream_record(self, operation: OperationFields) -> Descriptor:
+        record = self.records.get(operation.descriptor)
+        if record is not None and not (record.is_same_file() or record.calls is None):
+            self.drop(record, -errno.EBADF)
+            record = None
+        if record is None:
+            record = self.records[operation.descriptor] = Descriptor(operation.descriptor)
+        return record
+
+    def _read_stream(self, operation: OperationFields) -> bool:
+        """Read what is there. Raises BlockingIOError when there is nothing, also where the descriptor would block."""
+        if not look(operation.descriptor, IN):
+            raise BlockingIOError
+        (self._ledger.outcome,) = map(os.readv, (operation.descriptor,), ((operation.view,),))
+        return True
+
+    def _write_stream(self, operation: OperationFields) -> bool:
+        """Write what there is room for; so little that a descriptor which would block does not."""
+        if not look(operation.descriptor, OUT):
+            raise BlockingIOError
+        piece = operation.view
+        if os.get_blocking(operation.descriptor):
+            piece = piece[: select.PIPE_BUF]
+        (self._ledger.outcome,) = map(os.writev, (operation.descriptor,), ((piece,),))
         return True
 
     def begin_socket_close(self, operation: OperationFields) -> None:
@@ -414,7 +463,7 @@ class DescriptorOperations:
                 else:
                     self._events.forget(record.descriptor)
                 record.interest = wanted
-        if record.calls is None and not record.polls and self.records.get(record.descriptor) is record:
+        if record.calls is None and not record.pending() and self.records.get(record.descriptor) is record:
             self.drop(record, -errno.ECANCELED)
 
     def drop(self, record: Descriptor, result: int) -> None:

@@ -262,6 +262,10 @@ class CancelScope:
         self._mark_cancelled(CancelReason("explicit", None if task is None else repr(task), reason))
         self._spread()
 
+    def is_over(self) -> bool:
+        """For the heap of deadlines: a scope that is left takes its entry with it."""
+        return False
+
     def cancel_because(self, reason: CancelReason) -> None:
         """`cancel()` with a reason that the library makes."""
         if not self._cancel_called:

@@ -1,4 +1,4 @@
-"""The deadlines of a run's cancel scopes: one heap, with entries that die in place.
+"""The deadlines of a run, of its cancel scopes above all: one heap, with entries that die in place.
 
 A scope that leaves before its deadline leaves a dead entry. Most leave in the reverse order of their entering, with the
 latest deadline at the heap's end, where it can simply be cut off; otherwise the heap is made anew when the dead are
@@ -9,13 +9,25 @@ from __future__ import annotations
 
 import heapq
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
-    from proactor_trio._kernel.cancel import CancelScope
+    from proactor_trio._kernel.cancel import CancelReason
 
 _MANY_DEAD: Final = 1000
 _DEAD_PER_LIVING: Final = 2
+
+
+class Expiring(Protocol):
+    """What has a deadline: a cancel scope, or an operation in flight under a clock that no kernel knows."""
+
+    def cancel_because(self, reason: CancelReason) -> None:
+        """Its deadline has come."""
+        ...
+
+    def is_over(self) -> bool:
+        """Whether it needs its deadline no longer and did not say so."""
+        ...
 
 
 class Entry:
@@ -23,9 +35,9 @@ class Entry:
 
     __slots__ = ("deadline", "scope")
 
-    def __init__(self, deadline: float, scope: CancelScope) -> None:
+    def __init__(self, deadline: float, scope: Expiring) -> None:
         self.deadline = deadline
-        self.scope: CancelScope | None = scope
+        self.scope: Expiring | None = scope
 
 
 class Deadlines:
@@ -38,7 +50,7 @@ class Deadlines:
         self._sequence = 0
         self._dead = 0
 
-    def add(self, deadline: float, scope: CancelScope) -> Entry:
+    def add(self, deadline: float, scope: Expiring) -> Entry:
         """Register a finite deadline."""
         entry = Entry(deadline, scope)
         self._sequence += 1
@@ -66,14 +78,18 @@ class Deadlines:
     def next_deadline(self) -> float:
         """The earliest living deadline, infinite if there is none."""
         heap = self.heap
-        while heap and heap[0][2].scope is None:
+        while heap:
+            scope = heap[0][2].scope
+            if scope is None:
+                self._dead -= 1
+            elif not scope.is_over():
+                break
             heapq.heappop(heap)
-            self._dead -= 1
         return heap[0][0] if heap else math.inf
 
-    def take_expired(self, now: float) -> list[CancelScope]:
+    def take_expired(self, now: float) -> list[Expiring]:
         """Remove and return the scopes whose deadline has come, earliest first."""
-        expired: list[CancelScope] = []
+        expired: list[Expiring] = []
         heap = self.heap
         while heap and heap[0][0] <= now:
             entry = heapq.heappop(heap)[2]

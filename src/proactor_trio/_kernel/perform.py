@@ -12,6 +12,7 @@ means that there was no effect; and no memory is let go while the kernel can sti
 | CANCELLED, and its scope is cancelled     | Cancelled (or the KeyboardInterrupt that waited)              |
 | CANCELLED because the resource was closed | ClosedResourceError                                          |
 | CANCELLED by anyone or anything else      | OperationCancelled with the cause                            |
+| its own deadline ended it                 | DeadlineExceeded                                             |
 | an error of the system                    | that OSError                                                 |
 """
 
@@ -38,7 +39,7 @@ def perform(operation: Operation) -> Generator[Message, None, Any]:
     if run is None or run.task is None:
         raise RuntimeError("an operation can be awaited only in a task of proactor_trio.run()")
     task = run.task
-    if operation.flags or operation.unclaimed:
+    if operation.flags or operation.unclaimed or operation._limits is not None:
         yield from _join(task, operation)
     else:
         if task.cancel_pending:
@@ -71,7 +72,7 @@ async def perform_uncancellable(operation: Operation) -> Any:
 
 
 def _join(task: Task, operation: Operation) -> Generator[Message, None, None]:
-    """Wait for an operation that `Proactor.submit()` was given, or submit one that has flags."""
+    """Wait for an operation that `Proactor.submit()` was given, or submit one that has flags or a deadline."""
     if operation.flags & OperationFlags.MULTISHOT:
         raise ValueError(f"{type(operation).__name__} is MULTISHOT: it has many results and needs a completion_fn")
     if not operation.unclaimed:

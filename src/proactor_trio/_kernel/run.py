@@ -43,12 +43,14 @@ from proactor_trio._kernel.errors import RunFinishedError, TrioInternalError
 from proactor_trio._kernel.instruments import Instrument, Instruments
 from proactor_trio._kernel.interrupts import InterruptHandler
 from proactor_trio._kernel.nursery import Nursery, open_nursery, warn_about_loose_groups
+from proactor_trio._kernel.operation_deadline import OperationDeadline
 from proactor_trio._kernel.parking_lot import break_lots_of
 from proactor_trio._kernel.run_vars import RunVar
 from proactor_trio._kernel.spawning import coroutine_of, foreign_yield_error
 from proactor_trio._kernel.task import CHECKPOINT, PARKED, Abort, RaiseCancelT, Task
 from proactor_trio._kernel.traps import wait_task_rescheduled
 from proactor_trio.proactor.affinity import bind_thread
+from proactor_trio.proactor.operation import Operation
 from proactor_trio.proactor.options import ProactorOptions
 from proactor_trio.proactor.proactor import Proactor
 
@@ -76,6 +78,8 @@ class Run:
         self._is_quiet = proactor.is_quiet
         self.clock = clock
         self.current_time = clock.current_time
+        if type(clock) is not SystemClock:
+            proactor.use_clock(clock.current_time, self._keep_deadline)
         self.instruments = Instruments(instruments)
         self.strict_exception_groups = strict_exception_groups
         self.runq: list[Task] = []
@@ -258,6 +262,9 @@ class Run:
         return self.main_outcome.unwrap()
 
     # What happens in a tick --------------------------------------------------------------------------------------
+
+    def _keep_deadline(self, operation: Operation, expires: float) -> None:
+        self.deadlines.add(expires, OperationDeadline(self.proactor, operation))
 
     def _expire_deadlines(self) -> None:
         for scope in self.deadlines.take_expired(self.current_time()):

@@ -10,24 +10,37 @@ from proactor_trio.backends.contract import (
     Support,
 )
 from proactor_trio.proactor.errors import (
+    Aborted,
+    AlreadyExists,
     CancelCause,
     ClosedResourceError,
+    DataLoss,
+    DeadlineExceeded,
     FailedPrecondition,
+    NotFound,
     OperationCancelled,
+    OutOfRange,
     ProactorError,
+    ResourceExhausted,
     StatusCode,
+    Unimplemented,
+    status_of,
 )
 from proactor_trio.proactor.file import File
-from proactor_trio.proactor.operation import Operation, OperationState
+from proactor_trio.proactor.operation import Operation, OperationState, SoftwareOperation
+from proactor_trio.proactor.operations.descriptor import StreamRead, StreamWrite
 from proactor_trio.proactor.operations.file import FileClose, FileOpen, FileRead, FileSync, FileWrite
 from proactor_trio.proactor.operations.net import Accept, Connect, Recv, RecvBytes, Send, SocketClose
 from proactor_trio.proactor.operations.scheduling import HandlePoll, Nop, Timer
 from proactor_trio.proactor.options import ProactorOptions, ThreadingMode
 from proactor_trio.proactor.proactor import Proactor
+from proactor_trio.proactor.progress import ProgressCallback
 from proactor_trio.proactor.socket import Socket
 
 __all__ = [
+    "Aborted",
     "Accept",
+    "AlreadyExists",
     "BackendUnavailable",
     "CancelCause",
     "Capability",
@@ -35,6 +48,8 @@ __all__ = [
     "ClosedResourceError",
     "CompletionFlags",
     "Connect",
+    "DataLoss",
+    "DeadlineExceeded",
     "FailedPrecondition",
     "File",
     "FileClose",
@@ -44,21 +59,30 @@ __all__ = [
     "FileWrite",
     "HandlePoll",
     "Nop",
+    "NotFound",
     "Operation",
     "OperationCancelled",
     "OperationFlags",
     "OperationState",
+    "OutOfRange",
     "PollEvents",
     "Proactor",
     "ProactorError",
     "ProactorOptions",
+    "ProgressCallback",
     "Recv",
     "RecvBytes",
+    "ResourceExhausted",
     "Send",
     "Socket",
     "SocketClose",
+    "SoftwareOperation",
     "StatusCode",
+    "StreamRead",
+    "StreamWrite",
     "Support",
     "ThreadingMode",
     "Timer",
+    "Unimplemented",
+    "status_of",
 ]

@@ -8,20 +8,37 @@ from __future__ import annotations
 import errno
 import os
 from enum import Enum, IntEnum
-from typing import ClassVar, NoReturn
+from typing import ClassVar, Final, NoReturn
 
 
 class StatusCode(IntEnum):
-    """What went wrong, in the numbers of the wire and of the conformance suite."""
+    """What went wrong, in the numbers of the wire and of the conformance suite; see `status_of()`."""
 
+    OK = 0
     CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
     FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+    DEFERRED = 17
+    INCOMPATIBLE = 18
 
 
 class ProactorError(Exception):
     """Base of the proactor's own errors. `status`: its StatusCode."""
 
-    status: ClassVar[StatusCode]
+    status: ClassVar[StatusCode] = StatusCode.UNKNOWN
 
 
 class CancelCause(Enum):
@@ -31,6 +48,7 @@ class CancelCause(Enum):
     RESOURCE_CLOSED = "its socket or file was closed"
     EARLIER_STEP_FAILED = "an earlier step of its chain did not succeed"
     PROACTOR_CLOSED = "its proactor was closed"
+    DEADLINE_PASSED = "its deadline passed"
 
 
 class OperationCancelled(ProactorError):
@@ -52,6 +70,64 @@ class FailedPrecondition(ProactorError):
     status = StatusCode.FAILED_PRECONDITION
 
 
+class DeadlineExceeded(ProactorError):
+    """An operation, or a wait, was ended by its `deadline=` or `timeout=`.
+
+    partial_bytes: what a transfer that was to be completed had moved by then; these bytes are gone.
+    """
+
+    status = StatusCode.DEADLINE_EXCEEDED
+
+    def __init__(self, text: str, partial_bytes: int = 0) -> None:
+        super().__init__(text)
+        self.partial_bytes = partial_bytes
+
+    def __reduce__(self) -> tuple[type[DeadlineExceeded], tuple[str, int]]:
+        return type(self), (str(self), self.partial_bytes)
+
+
+class NotFound(ProactorError):
+    """What was named does not exist: an axis, an interface."""
+
+    status = StatusCode.NOT_FOUND
+
+
+class AlreadyExists(ProactorError):
+    """There is one already, and there can be only one."""
+
+    status = StatusCode.ALREADY_EXISTS
+
+
+class ResourceExhausted(ProactorError):
+    """All of a bounded supply (buffers, table entries, messages) is in use; try again when some of it is back."""
+
+    status = StatusCode.RESOURCE_EXHAUSTED
+
+
+class Aborted(ProactorError):
+    """Whoever decides about the next step decided against it."""
+
+    status = StatusCode.ABORTED
+
+
+class OutOfRange(ProactorError, ValueError):
+    """A number is beyond what the format or the kernel can hold."""
+
+    status = StatusCode.OUT_OF_RANGE
+
+
+class Unimplemented(ProactorError):
+    """This backend or kernel does not have it; the text names what is missing."""
+
+    status = StatusCode.UNIMPLEMENTED
+
+
+class DataLoss(ProactorError):
+    """The other side vanished, and what it would have said is not known."""
+
+    status = StatusCode.DATA_LOSS
+
+
 class ClosedResourceError(Exception):
     """The socket, file or stream was closed on our own side."""
 
@@ -65,6 +141,50 @@ def system_error(result: int, operation_name: str) -> OSError:
 CANCELED = -errno.ECANCELED
 
 
+_STATUS_OF_ERRNO: Final = {
+    getattr(errno, name): status
+    for status, names in {
+        StatusCode.CANCELLED: "ECANCELED",
+        StatusCode.INVALID_ARGUMENT: ("EINVAL ENAMETOOLONG EFAULT ENOTSOCK ESPIPE EDESTADDRREQ ENOPROTOOPT EPROTOTYPE"),
+        StatusCode.DEADLINE_EXCEEDED: "ETIMEDOUT ETIME",
+        StatusCode.NOT_FOUND: "ENOENT ENODEV ENXIO ESRCH",
+        StatusCode.ALREADY_EXISTS: "EEXIST EADDRNOTAVAIL EALREADY",
+        StatusCode.PERMISSION_DENIED: "EPERM EACCES EROFS",
+        StatusCode.FAILED_PRECONDITION: "EADDRINUSE EPIPE ENOTCONN EISCONN ESHUTDOWN EBADF EBUSY EISDIR ENOTDIR",
+        StatusCode.RESOURCE_EXHAUSTED: "ENOSPC EMFILE ENFILE ENOBUFS ENOMEM EDQUOT",
+        StatusCode.OUT_OF_RANGE: "EFBIG EOVERFLOW ERANGE",
+        StatusCode.UNIMPLEMENTED: (
+            "ENOSYS ENOTSUP EOPNOTSUPP EAFNOSUPPORT EPROTONOSUPPORT ESOCKTNOSUPPORT EPFNOSUPPORT"
+        ),
+        StatusCode.UNAVAILABLE: (
+            "ECONNREFUSED ECONNRESET ECONNABORTED EHOSTUNREACH ENETUNREACH ENETDOWN EAGAIN EWOULDBLOCK EINTR"
+        ),
+        StatusCode.ABORTED: "EDEADLK ESTALE",
+    }.items()
+    for name in names.split()
+    if hasattr(errno, name)  # a system lacks some of them
+}
+
+
+def status_of(error: BaseException | None) -> StatusCode:
+    """The status code that stands for an error: OK for None.
+
+    An OSError is judged by its errno, a ProactorError by its class; a wrong argument (ValueError, TypeError) is
+    INVALID_ARGUMENT, a closed resource FAILED_PRECONDITION, anything else UNKNOWN.
+    """
+    if error is None:
+        return StatusCode.OK
+    if isinstance(error, ProactorError):
+        return error.status
+    if isinstance(error, OSError) and error.errno is not None:
+        return _STATUS_OF_ERRNO.get(error.errno, StatusCode.UNKNOWN)
+    if isinstance(error, (ValueError, TypeError)):
+        return StatusCode.INVALID_ARGUMENT
+    if isinstance(error, ClosedResourceError):
+        return StatusCode.FAILED_PRECONDITION
+    return StatusCode.UNKNOWN
+
+
 class CompletionErrors:
     """What completion functions raised in one poll(), until everything has been delivered."""
 
@@ -75,6 +195,10 @@ class CompletionErrors:
 
     def keep(self, error: Exception, operation: object) -> None:
         error.add_note(f"raised by the completion function of {operation!r}")
+        self.kept.append(error)
+
+    def keep_of_call(self, error: Exception, call: object) -> None:
+        error.add_note(f"raised by {call!r}, which was to be called in poll()")
         self.kept.append(error)
 
     def raise_kept(self) -> NoReturn:

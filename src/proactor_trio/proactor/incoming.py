@@ -1,15 +1,19 @@
-"""What was handed to a proactor and not begun yet: batches to submit, and cancellations from other threads.
+"""What was handed to a proactor and not begun yet: batches to submit, and what other threads ask for.
 
-Both wait in one queue, in order. The owner takes an item by doing it and removes it afterwards; an item knows how far
-it has got, so that one whose taking was interrupted is taken up where it stopped.
+Batches, cancellations and the ends of software operations wait in one queue, in order. The owner takes an item by doing
+it and removes it afterwards; an item knows how far it has got, so that one whose taking was interrupted is taken up
+where it stopped. None of this calls anything of the user's, so it may be done at any time.
+
+Posted calls do, and therefore wait in a queue of their own for `poll()`. One that was begun is not begun again.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from proactor_trio.proactor.chain import split_batch
-from proactor_trio.proactor.errors import CancelCause
+from proactor_trio.proactor.errors import CancelCause, CompletionErrors
 from proactor_trio.proactor.operation import Operation, OperationState
 
 
@@ -59,3 +63,42 @@ class CancelRequest:
 
     def take(self) -> None:
         self._cancel(self._operation)
+
+
+class FinishRequest:
+    """A software operation that another thread has finished."""
+
+    __slots__ = ("_end", "_identifier", "_operation", "_result")
+
+    def __init__(
+        self,
+        operation: Operation,
+        identifier: int,
+        result: int | BaseException,
+        end: Callable[[Operation, int, int | BaseException], None],
+    ) -> None:
+        self._operation = operation
+        self._identifier = identifier
+        self._result = result
+        self._end = end
+
+    def take(self) -> None:
+        self._end(self._operation, self._identifier, self._result)
+
+
+class PostedCalls:
+    """Calls that are to be made inside `poll()`: `waiting`. Appending is for any thread and for signal handlers."""
+
+    __slots__ = ("waiting",)
+
+    def __init__(self) -> None:
+        self.waiting: deque[Callable[[], object]] = deque()
+
+    def make(self, errors: CompletionErrors) -> None:
+        """Make those that wait now; what they post themselves waits for the next poll."""
+        for _ in range(len(self.waiting)):
+            call = self.waiting.popleft()
+            try:
+                call()
+            except Exception as error:
+                errors.keep_of_call(error, call)

@@ -12,12 +12,15 @@ called, or the task that awaits it goes on. A MULTISHOT operation is delivered w
 
 from __future__ import annotations
 
+import errno
+import math
+from abc import abstractmethod
 from collections.abc import Callable, Generator
 from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Protocol, TypedDict, Unpack
 
-from proactor_trio.backends.contract import CompletionFlags, OperationFields, OperationFlags
-from proactor_trio.proactor.errors import CancelCause, OperationCancelled, system_error
+from proactor_trio.backends.contract import CompletionFlags, Kind, OperationFields, OperationFlags
+from proactor_trio.proactor.errors import CancelCause, DeadlineExceeded, OperationCancelled, system_error
 
 if TYPE_CHECKING:
     from proactor_trio.proactor.chain import Chain
@@ -52,6 +55,17 @@ CompletionFunction = Callable[["Operation", CompletionFlags], None]
 Performer = Callable[["Operation"], Generator[Any, None, Any]]
 
 
+class Limits(TypedDict, total=False):
+    """How long an operation may take; at most one of the two.
+
+    deadline: the time at which it has to end, on the clock of `time.monotonic()`; in a task on that of the run.
+    timeout: seconds from its submission.
+    """
+
+    deadline: float
+    timeout: float
+
+
 class Waiter(Protocol):
     """Who waits for an operation, beside its completion_fn: a task."""
 
@@ -80,6 +94,8 @@ class Operation(OperationFields):
         raised by that `poll()`, after everything else was delivered.
     user_data: anything; never looked at.
     flags: MULTISHOT and LINKED, where the kind of operation has them.
+    deadline, timeout: see Limits. What has not ended by then is cancelled and ends with DeadlineExceeded, or with the
+        result that came first. A step of a chain is ended when its turn comes, if its time is over by then.
 
     After the final completion exactly one of `result` and `error` is not None, unless the result is None by nature.
     """
@@ -88,6 +104,7 @@ class Operation(OperationFields):
         "__weakref__",
         "_cancel_cause",
         "_chain",
+        "_limits",
         "_proactor",
         "completion_fn",
         "error",
@@ -110,6 +127,7 @@ class Operation(OperationFields):
         completion_fn: CompletionFunction | None = None,
         user_data: object = None,
         flags: OperationFlags = OperationFlags.NONE,
+        **limits: Unpack[Limits],
     ) -> None:
         self.identifier = 0
         self.flags = flags
@@ -117,6 +135,7 @@ class Operation(OperationFields):
         self.deliveries = 0
         self.after = 0
         self.started = False
+        self.expires = None
         self.data = None
         self.view = None
         self.backend_state = None
@@ -130,12 +149,30 @@ class Operation(OperationFields):
         self._proactor: Proactor | None = None
         self.waiter: Waiter | None = None
         self.unclaimed = False  # submitted by submit() without a completion_fn: a task may still come for the result
+        self._limits: Limits | None = None
+        if limits:
+            self.set_limits(**limits)
 
     def __await__(self) -> Generator[Any, None, Any]:
         return _performer(self)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.state.value}>"
+
+    def set_limits(self, **limits: Unpack[Limits]) -> None:
+        """Set or, without arguments, remove `deadline=` or `timeout=` for the next submission.
+
+        Raises TypeError for both at once, ValueError for a timeout below 0 and for NaN.
+        """
+        if len(limits) > 1:
+            raise TypeError(f"{type(self).__name__}: deadline= and timeout= exclude each other")
+        for name, seconds in limits.items():
+            if not isinstance(seconds, (int, float)):
+                raise TypeError(f"{name} must be a number of seconds, not {type(seconds).__name__}")
+            if math.isnan(seconds) or (name == "timeout" and seconds < 0):
+                raise ValueError(f"{name} must not be NaN or negative, not {seconds}")
+        self._limits = limits or None
+        self.expires = None
 
     # What kinds of operations override ---------------------------------------------------------------------------
 
@@ -168,6 +205,57 @@ class Operation(OperationFields):
         error = system_error(result, type(self).__name__)
         return error
 
+    def _set_expiry(self, now: float) -> None:
+        """At submission: from when on it is to be ended, on the clock that says `now`."""
+        limits = self._limits
+        assert limits is not None
+        expires = limits["deadline"] if "deadline" in limits else now + limits["timeout"]
+        self.expires = None if expires == math.inf else expires
+        self.partial_bytes = 0
+
+    def _judge_expired(self, result: int) -> int:
+        """A transfer that was to be completed, and whose deadline ended it half-way, has failed: -ETIME."""
+        was_ended = self._cancel_cause is CancelCause.DEADLINE_PASSED and getattr(self, "whole", False)
+        if not was_ended or not self._is_short(result):
+            return result
+        self.partial_bytes = result
+        return -errno.ETIME
+
+    def _expiry(self) -> DeadlineExceeded:
+        partial = getattr(self, "partial_bytes", 0)
+        moved = f" after {partial} bytes" if partial else ""
+        return DeadlineExceeded(f"{type(self).__name__} was ended by its deadline{moved}", partial)
+
     def _cancellation(self) -> OperationCancelled:
         cause = CancelCause.RESOURCE_CLOSED if self._resource_is_closed() else self._cancel_cause
         return OperationCancelled(f"{type(self).__name__} was cancelled: {cause.value}", cause)
+
+
+#: The raw result of a software operation that failed with an exception of its own.
+SOFTWARE_FAILURE: Final = -errno.EIO
+
+
+class SoftwareOperation(Operation):
+    """Base of the operations that our own code performs; a backend never sees one.
+
+    What performs it calls `Proactor.finish()` with the identifier that the operation had when it began, on any thread;
+    doing so twice does no harm. Everything else (exactly one completion, inside `poll()`, chains, cancellation by
+    tasks) is as for all operations.
+    """
+
+    __slots__ = ("failure",)
+    kind = Kind.SOFTWARE
+
+    #: The exception with which it was finished.
+    failure: BaseException
+
+    @abstractmethod
+    def _begin(self, proactor: Proactor) -> None:
+        """Its turn has come. Owner thread. May be called again after an interruption, for the same identifier."""
+
+    @abstractmethod
+    def _cancel(self, proactor: Proactor) -> None:
+        """Withdraw it and finish it with CANCELED; if it is too late for that, do nothing. Owner thread."""
+
+    def _failure(self, result: int) -> BaseException:
+        return self.failure if result == SOFTWARE_FAILURE else super()._failure(result)

@@ -25,9 +25,9 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Final
+from typing import Final, Protocol
 
 from proactor_trio.backends.contract import (
     Backend,
@@ -35,19 +35,26 @@ from proactor_trio.backends.contract import (
     Capability,
     CapabilityReport,
     CompletionFlags,
+    Kind,
     Support,
 )
 from proactor_trio.backends.select import select_backend
 from proactor_trio.proactor import forking
-from proactor_trio.proactor.chain import Chain, check_batch
-from proactor_trio.proactor.closing import HeldCloses, operations_before
+from proactor_trio.proactor.beginning import Beginning
+from proactor_trio.proactor.chain import check_batch
 from proactor_trio.proactor.errors import CANCELED, CancelCause, CompletionErrors, FailedPrecondition
-from proactor_trio.proactor.incoming import Batch, CancelRequest
-from proactor_trio.proactor.multishot import EmulatedMultishot
-from proactor_trio.proactor.operation import TRANSITIONS, Operation, OperationState
+from proactor_trio.proactor.incoming import Batch, CancelRequest, FinishRequest, PostedCalls
+from proactor_trio.proactor.operation import (
+    SOFTWARE_FAILURE,
+    TRANSITIONS,
+    Operation,
+    OperationState,
+    SoftwareOperation,
+)
 from proactor_trio.proactor.options import ProactorOptions, ThreadingMode
+from proactor_trio.proactor.progress import ProgressCallbacks
 from proactor_trio.proactor.socket import Socket
-from proactor_trio.proactor.software import EMULATED_KINDS, SoftwareOperations
+from proactor_trio.proactor.software import EMULATED_KINDS
 
 _MORE: Final = CompletionFlags.MORE
 _FINAL: Final = CompletionFlags.NONE
@@ -59,6 +66,22 @@ _NEW: Final = OperationState.NEW
 _SUBMITTED: Final = OperationState.SUBMITTED
 _CANCELLING: Final = OperationState.CANCELLING
 _DONE: Final = OperationState.DONE
+
+
+#: What is performed above the backend where it does not do it itself.
+OUR_KINDS: Final = EMULATED_KINDS | {Kind.SOFTWARE}
+
+
+class Attachment(Protocol):
+    """A resource that lives with a proactor (a relay, a registered region, a subscription)."""
+
+    def proactor_closing(self) -> None:
+        """The proactor is about to cancel everything: begin nothing new. Owner thread."""
+        ...
+
+    def proactor_closed(self) -> None:
+        """Nothing is in flight any more, and the kernel's side is still there: give back what it holds."""
+        ...
 
 
 class Proactor:
@@ -77,13 +100,12 @@ class Proactor:
         self.options = options
         self._in_flight: dict[int, Operation] = {}
         self._next_identifier = 1
-        self._incoming: deque[Batch | CancelRequest] = deque()
-        self._software = SoftwareOperations()
-        self._chains: dict[Chain, None] = {}
-        #: Completed steps whose chains have to go on: chain, step, its identifier.
-        self._chain_steps: deque[tuple[Chain, Operation, int]] = deque()
-        self._held_closes = HeldCloses()
+        self._incoming: deque[Batch | CancelRequest | FinishRequest] = deque()
+        self._posted = PostedCalls()
+        self._progress = ProgressCallbacks()
+        self._attached: dict[Attachment, None] = {}
         self._errors = CompletionErrors()
+        self._current_time: Callable[[], float] = time.monotonic
         self._delivered = 0
         self._polling = False
         self._closed = False
@@ -94,7 +116,9 @@ class Proactor:
         self._selection = select_backend(backend, self._create_backend)
         self._backend = self._selection.backend
         self._native_kinds = self._backend.native_kinds
-        self._multishot = EmulatedMultishot(self._backend)
+        self._beginning = Beginning(self, self._backend, self._in_flight, self._register)
+        self._software = self._beginning.software
+        self._multishot = self._beginning.multishot
         forking.watch(self)
 
     def _create_backend(self, backend_class: type[Backend]) -> Backend:
@@ -162,10 +186,12 @@ class Proactor:
         for operation in operations:
             self._check_idle(operation)
         self._prepare(operations)
-        batch = Batch(operations, self._begin_chain)
+        batch = Batch(operations, self._beginning.begin_chain)
         try:
             for operation in operations:
                 operation._proactor = self
+                if operation._limits is not None:
+                    operation._set_expiry(self._current_time())
             batch.mark_submitted()
             batch.queued = True
             self._incoming.append(batch)
@@ -188,7 +214,7 @@ class Proactor:
             operation._proactor = self
             operation.state = _SUBMITTED
             operation.started = False
-            self._begin(operation)
+            self._beginning.begin(operation)
         else:
             self.submit_prepared(operation)
 
@@ -201,8 +227,8 @@ class Proactor:
         self._in_flight[identifier] = operation
         if operation.kind in self._native_kinds:
             self._backend.start(operation)
-        elif operation.kind in EMULATED_KINDS:
-            self._software.start(operation)
+        elif operation.kind in OUR_KINDS:
+            self._beginning.start(operation)
         else:
             del self._in_flight[identifier]
             operation.identifier = 0
@@ -228,10 +254,8 @@ class Proactor:
     def _check_idle(self, operation: Operation) -> None:
         if "submit" not in TRANSITIONS[operation.state]:
             raise FailedPrecondition(f"{operation!r} is in flight already; it can be submitted again when it is done")
-        if operation.kind not in self._native_kinds and operation.kind not in EMULATED_KINDS:
+        if operation.kind not in self._native_kinds and operation.kind not in OUR_KINDS:
             raise FailedPrecondition(f"{type(operation).__name__} does not exist on the backend {self.backend_name}")
-
-    # Beginning: every function here may be called again after an interruption --------------------------------------
 
     def _take_incoming(self) -> None:
         incoming = self._incoming
@@ -241,77 +265,10 @@ class Proactor:
             if incoming and incoming[0] is item:
                 incoming.popleft()
 
-    def _begin_chain(self, steps: list[Operation]) -> None:
-        if len(steps) == 1:
-            self._begin(steps[0])
-            return
-        for step in steps:
-            if not step.identifier:
-                self._register(step)
-        chain = steps[0]._chain
-        if chain is None:
-            chain = Chain(steps, self)
-        self._chains[chain] = None
-        if not chain.started:
-            chain.begin()
-
     def _register(self, operation: Operation) -> None:
         operation.identifier = identifier = self._next_identifier
         self._next_identifier = identifier + 1
         self._in_flight[identifier] = operation
-
-    def _begin(self, operation: Operation) -> None:
-        if not operation.identifier:
-            self._register(operation)
-        if operation.started:
-            return
-        if operation.is_close:
-            self._begin_close(operation)
-        elif operation._resource_is_closed():
-            self._software.end(operation, CANCELED)
-        elif operation.kind in self._native_kinds:
-            self._backend.start(operation)
-        else:
-            self._software.start(operation)
-
-    def _begin_close(self, operation: Operation) -> None:
-        resource = operation.resource()
-        if resource.closed and resource.closed_by != operation.identifier:
-            self._software.end(operation, CANCELED)
-            return
-        before = operations_before(operation, self._chains)
-        resource.closed_by = operation.identifier
-        resource._detach()
-        if before:
-            self._held_closes.hold(operation, before)
-            for waited_for in before:
-                self.cancel_up_to(waited_for)
-        elif not self._held_closes.is_held(operation):
-            self._backend.start(operation)
-
-    def begin_prefix(self, steps: Sequence[Operation]) -> int:
-        """For chains: begin the longest prefix that can be handed over at once, at least one step."""
-        usable = 0
-        for step in steps:
-            if step.kind not in self._native_kinds or step._resource_is_closed():
-                break
-            usable += 1
-        length = self._backend.linkable(steps[:usable]) if usable > 1 else 0
-        if not length:
-            self._begin(steps[0])
-            return 1
-        if not steps[0].started:
-            self._backend.start_chain(steps[:length])
-        return length
-
-    def end_cancelled(self, operation: Operation) -> None:
-        """For chains: complete an operation that was not begun as cancelled."""
-        self._software.end(operation, CANCELED)
-
-    def _start_held_closes(self) -> None:
-        for close in self._held_closes.ready(self._in_flight):
-            if not close.started:
-                self._backend.start(close)
 
     # Cancelling --------------------------------------------------------------------------------------------------
 
@@ -340,10 +297,7 @@ class Proactor:
             return True
         if operation.is_close and operation.resource().closed_by == operation.identifier:
             return True
-        if operation.kind in self._native_kinds:
-            self._backend.cancel(operation)
-        else:
-            self._software.cancel(operation)
+        self._beginning.cancel(operation)
         return True
 
     def cancel_up_to(self, operation: Operation) -> bool:
@@ -378,17 +332,17 @@ class Proactor:
         delivered = self._delivered
         self._polling = True
         try:
-            if self._incoming:
-                self._take_incoming()
-            software = self._software
-            if self._chain_steps or self._held_closes.held:
-                self._go_on_with_chains()
-            if self._multishot.waiting:
-                self._multishot.start_again()
-            if software.due or software.timers:
-                timeout = software.limit_wait(timeout)
+            timeout = self._before_backend(timeout)
             self._backend.poll(timeout)
-            if software.due or software.timers or self._chain_steps or self._held_closes.held:
+            beginning = self._beginning
+            if (
+                self._software.due
+                or self._software.timers
+                or self._incoming
+                or self._posted.waiting
+                or beginning.chain_steps
+                or beginning.held_closes.held
+            ):
                 self._after_backend()
         finally:
             self._polling = False
@@ -398,46 +352,51 @@ class Proactor:
 
     def is_quiet(self) -> bool:
         """Whether `poll(0)` can be left out in this turn of a loop; costs no system call. Owner thread only."""
-        software = self._software
         return (
             not self._inherited
             and self._backend.is_quiet()
-            and not (
-                self._incoming
-                or self._multishot.waiting
-                or software.due
-                or software.timers
-                or self._chain_steps
-                or self._held_closes.held
-            )
+            and not (self._incoming or self._posted.waiting or self._progress.entries)
+            and self._beginning.is_idle
         )
 
+    def _before_backend(self, timeout: float | None) -> float | None:
+        if self._incoming:
+            self._take_incoming()
+        if self._posted.waiting:
+            self._posted.make(self._errors)
+            timeout = 0
+        if not self._beginning.is_idle:
+            self._beginning.go_on()
+            timeout = self._beginning.limit_wait(timeout)
+        if self._progress.entries:
+            self._delivered += self._progress.run(self._errors)
+            timeout = 0
+        return timeout
+
     def _after_backend(self) -> None:
+        if self._incoming:
+            self._take_incoming()
+        if self._posted.waiting:
+            self._posted.make(self._errors)
         self._software.collect_timers()
+        beginning = self._beginning
         while True:
             self._deliver_software()
-            if not self._chain_steps:
+            if not beginning.chain_steps:
                 break
-            self._go_on_with_chains()
-        if self._held_closes.held:
-            self._start_held_closes()
+            beginning.go_on_with_chains()
+        if beginning.held_closes.held:
+            beginning.go_on_with_chains()
 
     def _deliver_software(self) -> None:
         newest = self._software.last_order
         while (due := self._software.first_due(self._in_flight, newest)) is not None:
-            self._complete(due[0], due[1], 0)
-
-    def _go_on_with_chains(self) -> None:
-        steps = self._chain_steps
-        while steps:
-            chain, step, identifier = steps[0]
-            if identifier not in self._in_flight:  # else it was interrupted before it was delivered, and comes again
-                chain.step_done(step)
-                if chain.is_over:
-                    self._chains.pop(chain, None)
-            steps.popleft()
-        if self._held_closes.held:
-            self._start_held_closes()
+            operation, result = due
+            if isinstance(result, BaseException):
+                assert isinstance(operation, SoftwareOperation)
+                operation.failure = result
+                result = SOFTWARE_FAILURE
+            self._complete(operation, result, 0)
 
     def _prepare_first_poll(self) -> None:
         self._check_usable()
@@ -458,6 +417,70 @@ class Proactor:
         """A descriptor for `signal.set_wakeup_fd()`: what is written there wakes `poll()`."""
         return self._backend.wakeup_descriptor()
 
+    # For those who build on it -----------------------------------------------------------------------------------
+
+    def finish(self, operation: SoftwareOperation, identifier: int, result: int | BaseException) -> None:
+        """Complete a software operation inside this or the next `poll()`. Any thread, but not a signal handler.
+
+        identifier: its number when it began; what is finished already, or was submitted again, is left alone.
+        result: CANCELED, another `-errno`, a number >= 0 for its `_finish()`, or the exception to be its error.
+        """
+        if threading.get_ident() == self._owner:
+            self._software.end(operation, identifier, result)
+        else:
+            self._incoming.append(FinishRequest(operation, identifier, result, self._software.end))
+            self._backend.wake()
+
+    def post(self, call: Callable[[], object]) -> None:
+        """Have `call()` made once inside `poll()`, by the owner. Any thread, also from a signal handler.
+
+        What it raises is raised by that `poll()`, as from a completion function. Calls that are still waiting when the
+        proactor is closed are made then.
+        """
+        if self._inherited or self._closed:
+            self._check_usable()
+        self._posted.waiting.append(call)
+        self._backend.wake()
+
+    def progress_callbacks(self) -> ProgressCallbacks:
+        """For ProgressCallback. Owner thread only."""
+        self._check_usable()
+        self._check_owner("ProgressCallback")
+        return self._progress
+
+    def use_clock(self, current_time: Callable[[], float], keep_deadline: Callable[[Operation, float], None]) -> None:
+        """For run loops with a clock of their own, which no kernel knows. Owner thread, before any submission.
+
+        current_time: what `deadline=` and `timeout=` are counted on instead of `time.monotonic()`.
+        keep_deadline: called as `keep_deadline(operation, expires)` when an operation with a deadline begins; the loop
+            calls `expire(operation, operation.identifier)` when that time has come.
+        """
+        self._current_time = current_time
+        self._beginning.keep_deadlines_by(keep_deadline)
+
+    def is_in_flight(self, operation: Operation, identifier: int) -> bool:
+        """Whether that submission of an operation has not completed. Owner thread."""
+        return self._in_flight.get(identifier) is operation
+
+    def expire(self, operation: Operation, identifier: int) -> None:
+        """The deadline of that submission has come: end it, if it has not completed. Owner thread."""
+        if self.is_in_flight(operation, identifier) and operation.state is _SUBMITTED:
+            operation._cancel_cause = CancelCause.DEADLINE_PASSED
+            self.cancel(operation)
+
+    def attach(self, resource: Attachment) -> None:
+        """Keep a resource that has to end before its proactor does; see Attachment. Owner thread."""
+        self._check_usable()
+        self._attached[resource] = None
+
+    def detach(self, resource: Attachment) -> None:
+        """The resource has ended. Owner thread."""
+        self._attached.pop(resource, None)
+
+    def uncount(self) -> None:
+        """In a completion function of an operation of our own: it is none of those that `poll()` counts."""
+        self._delivered -= 1
+
     # The completion hook -----------------------------------------------------------------------------------------
 
     def _complete(self, operation: Operation, result: int, flags: int) -> None:
@@ -465,11 +488,13 @@ class Proactor:
         if operation.flags and (flags or (result >= 0 and self._multishot.is_emulated(operation))):
             self._complete_more(operation, result)
             return
+        if operation._limits is not None and result >= 0:
+            result = operation._judge_expired(result)
         chain = operation._chain
         if chain is not None:
             if result < 0 or operation._is_short(result):
                 chain.break_at(operation)
-            self._chain_steps.append((chain, operation, operation.identifier))
+            self._beginning.chain_steps.append((chain, operation, operation.identifier))
         if result >= 0:
             operation.result = operation._finish(result)
             operation.error = None
@@ -497,6 +522,11 @@ class Proactor:
     def _set_failure(self, operation: Operation, result: int) -> None:
         if result == CANCELED or (result == -errno.EINTR and operation.state is _CANCELLING):
             error: BaseException = operation._cancellation()
+            if operation._cancel_cause is CancelCause.DEADLINE_PASSED:
+                error = operation._expiry()
+        elif result == -errno.ETIME and operation._limits is not None:
+            operation._failure(result)  # it also lets go of what the operation holds
+            error = operation._expiry()
         else:
             error = operation._failure(result)
         operation.result = None
@@ -537,8 +567,10 @@ class Proactor:
         if self._polling:
             raise FailedPrecondition("close() was called inside a completion function of the same proactor")
         errors = CompletionErrors()
+        for resource in reversed(list(self._attached)):
+            resource.proactor_closing()
         deadline = time.monotonic() + _CLOSING_SECONDS
-        while self._in_flight or self._incoming:
+        while self._in_flight or self._incoming or self._posted.waiting:
             self._cancel_everything()
             if time.monotonic() >= deadline:
                 stuck = ", ".join(repr(operation) for operation in self._in_flight.values())
@@ -547,6 +579,9 @@ class Proactor:
                 self.poll(0.1)
             except Exception as error:
                 errors.kept.append(error)
+        for resource in reversed(list(self._attached)):
+            resource.proactor_closed()
+        self._attached.clear()
         self._closed = True
         forking.unwatch(self)
         self._backend.close()

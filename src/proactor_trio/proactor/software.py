@@ -1,4 +1,4 @@
-"""What a backend lacks, done once for all of them: timers and nops in user space; and the ends of what never began.
+"""What a backend lacks, done once for all of them: timers and nops in user space; and all ends that are ours to say.
 
 They complete inside `poll()` like everything else: the earliest timer shortens the backend's wait. Each entry carries
 the operation's identifier of that submission: an entry whose identifier is no longer in flight was delivered already,
@@ -20,8 +20,8 @@ EMULATED_KINDS = frozenset((Kind.NOP, Kind.TIMER))
 
 #: (deadline, order of submission, identifier, operation)
 _Timer = tuple[float, int, int, Operation]
-#: (order, identifier, operation, result)
-_Due = tuple[int, int, Operation, int]
+#: (order, identifier, operation, result): an exception is the failure of a SoftwareOperation.
+_Due = tuple[int, int, Operation, int | BaseException]
 
 
 class SoftwareOperations:
@@ -46,16 +46,16 @@ class SoftwareOperations:
             self.due.append(due)
 
     def cancel(self, operation: Operation) -> None:
-        """End a timer now; its entry in the heap is dropped when its time comes."""
+        """End a timer now; a nop ends in any case."""
         if operation.kind is Kind.TIMER:
-            self.end(operation, CANCELED)
+            self.end(operation, operation.identifier, CANCELED)
             self.timers = [timer for timer in self.timers if timer[3] is not operation]
             heapq.heapify(self.timers)
 
-    def end(self, operation: Operation, result: int) -> None:
+    def end(self, operation: Operation, identifier: int, result: int | BaseException) -> None:
         """Complete an operation with a result of ours."""
         self._order += 1
-        due = (self._order, operation.identifier, operation, result)
+        due = (self._order, identifier, operation, result)
         operation.started = True
         self.due.append(due)
 
@@ -81,7 +81,9 @@ class SoftwareOperations:
             self.due.append((order, identifier, operation, 0))
             heapq.heappop(self.timers)
 
-    def first_due(self, in_flight: Mapping[int, Operation], newest: int) -> tuple[Operation, int] | None:
+    def first_due(
+        self, in_flight: Mapping[int, Operation], newest: int
+    ) -> tuple[Operation, int | BaseException] | None:
         """The next operation to complete and its result, if it is not newer than `newest`.
 
         It stays until its identifier is no longer in flight.

@@ -7,13 +7,13 @@ the kernel, as with read(2).
 from __future__ import annotations
 
 import os
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
 from proactor_trio.backends.contract import Kind, OperationFlags
 from proactor_trio.proactor.arguments import check_integer, readable_view, writable_view
 from proactor_trio.proactor.errors import ClosedResourceError, OperationCancelled
 from proactor_trio.proactor.file import File
-from proactor_trio.proactor.operation import CompletionFunction, Operation
+from proactor_trio.proactor.operation import CompletionFunction, Limits, Operation
 
 _LARGEST_OFFSET: Final = (1 << 63) - 1
 _LARGEST_FLAGS: Final = (1 << 31) - 1
@@ -38,8 +38,9 @@ class FileOpen(Operation):
         completion_fn: CompletionFunction | None = None,
         user_data: object = None,
         flags: OperationFlags = OperationFlags.NONE,
+        **limits: Unpack[Limits],
     ) -> None:
-        super().__init__(completion_fn, user_data, flags)
+        super().__init__(completion_fn, user_data, flags, **limits)
         self.name = path
         self.path = os.fsencode(path)
         if b"\0" in self.path:
@@ -74,10 +75,11 @@ class FileOperation(Operation):
         completion_fn: CompletionFunction | None = None,
         user_data: object = None,
         flags: OperationFlags = OperationFlags.NONE,
+        **limits: Unpack[Limits],
     ) -> None:
         if not isinstance(file, File):
             raise TypeError(f"file must be a proactor_trio.proactor.File, not {type(file).__name__}")
-        super().__init__(completion_fn, user_data, flags)
+        super().__init__(completion_fn, user_data, flags, **limits)
         self.file = file
 
     def _prepare(self) -> None:
@@ -123,8 +125,9 @@ class FileTransfer(FileOperation):
         completion_fn: CompletionFunction | None = None,
         user_data: object = None,
         flags: OperationFlags = OperationFlags.NONE,
+        **limits: Unpack[Limits],
     ) -> None:
-        super().__init__(file, completion_fn, user_data, flags)
+        super().__init__(file, completion_fn, user_data, flags, **limits)
         self.buffer = buffer
         self.offset = offset
 
@@ -188,8 +191,9 @@ class FileSync(FileOperation):
         flags: OperationFlags = OperationFlags.NONE,
         *,
         data_only: bool = False,
+        **limits: Unpack[Limits],
     ) -> None:
-        super().__init__(file, completion_fn, user_data, flags)
+        super().__init__(file, completion_fn, user_data, flags, **limits)
         self.data_only = data_only
 
     def _finish(self, result: int) -> None:

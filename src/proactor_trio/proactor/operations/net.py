@@ -7,13 +7,13 @@ ClosedResourceError; one that is closed later ends the operation as cancelled, c
 from __future__ import annotations
 
 import sys
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
 from proactor_trio.backends.contract import Kind, OperationFlags
 from proactor_trio.proactor.address import encode_address
 from proactor_trio.proactor.arguments import check_integer, readable_view, writable_view
 from proactor_trio.proactor.errors import ClosedResourceError
-from proactor_trio.proactor.operation import CompletionFunction, Operation
+from proactor_trio.proactor.operation import CompletionFunction, Limits, Operation
 from proactor_trio.proactor.socket import Socket
 
 #: A RecvBytes returns at most so many bytes, whatever more it was allowed to.
@@ -33,10 +33,11 @@ class SocketOperation(Operation):
         completion_fn: CompletionFunction | None = None,
         user_data: object = None,
         flags: OperationFlags = OperationFlags.NONE,
+        **limits: Unpack[Limits],
     ) -> None:
         if not isinstance(socket, Socket):
             raise TypeError(f"socket must be a proactor_trio.proactor.Socket, not {type(socket).__name__}")
-        super().__init__(completion_fn, user_data, flags)
+        super().__init__(completion_fn, user_data, flags, **limits)
         self.socket = socket
 
     def _prepare(self) -> None:
@@ -89,8 +90,9 @@ class Connect(SocketOperation):
         completion_fn: CompletionFunction | None = None,
         user_data: object = None,
         flags: OperationFlags = OperationFlags.NONE,
+        **limits: Unpack[Limits],
     ) -> None:
-        super().__init__(socket, completion_fn, user_data, flags)
+        super().__init__(socket, completion_fn, user_data, flags, **limits)
         self.address = address
 
     def _prepare(self) -> None:
@@ -121,8 +123,9 @@ class Recv(SocketOperation):
         flags: OperationFlags = OperationFlags.NONE,
         *,
         whole: bool = False,
+        **limits: Unpack[Limits],
     ) -> None:
-        super().__init__(socket, completion_fn, user_data, flags)
+        super().__init__(socket, completion_fn, user_data, flags, **limits)
         self.buffer = buffer
         self.whole = whole or bool(flags & OperationFlags.LINKED)
 
@@ -152,8 +155,9 @@ class RecvBytes(SocketOperation):
         completion_fn: CompletionFunction | None = None,
         user_data: object = None,
         flags: OperationFlags = OperationFlags.NONE,
+        **limits: Unpack[Limits],
     ) -> None:
-        super().__init__(socket, completion_fn, user_data, flags)
+        super().__init__(socket, completion_fn, user_data, flags, **limits)
         self.length = max_bytes
 
     def _prepare(self) -> None:
@@ -189,8 +193,9 @@ class Send(SocketOperation):
         flags: OperationFlags = OperationFlags.NONE,
         *,
         whole: bool = False,
+        **limits: Unpack[Limits],
     ) -> None:
-        super().__init__(socket, completion_fn, user_data, flags)
+        super().__init__(socket, completion_fn, user_data, flags, **limits)
         self.payload = data
         self.whole = whole or bool(flags & OperationFlags.LINKED)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from typing import Any, Final, TypedDict, Unpack
 
 from proactor_trio.backends.contract import Kind, OperationFlags, PollEvents
 from proactor_trio.proactor.arguments import check_integer
-from proactor_trio.proactor.operation import CompletionFunction, Operation
+from proactor_trio.proactor.operation import CompletionFunction, Limits, Operation
 
 #: Seconds; the kernel counts nanoseconds in 63 bits.
 _LARGEST_DEADLINE: Final = 9e9
@@ -22,6 +22,12 @@ class Nop(Operation):
 
     def _finish(self, result: int) -> None:
         return None
+
+
+class TimerLimits(TypedDict, total=False):
+    """A Timer's `deadline` is what it waits for; only `timeout=` can end it before."""
+
+    timeout: float
 
 
 class Timer(Operation):
@@ -40,8 +46,9 @@ class Timer(Operation):
         completion_fn: CompletionFunction | None = None,
         user_data: object = None,
         flags: OperationFlags = OperationFlags.NONE,
+        **limits: Unpack[TimerLimits],
     ) -> None:
-        super().__init__(completion_fn, user_data, flags)
+        super().__init__(completion_fn, user_data, flags, **limits)
         self.deadline = deadline
 
     def _prepare(self) -> None:
@@ -71,8 +78,9 @@ class HandlePoll(Operation):
         completion_fn: CompletionFunction | None = None,
         user_data: object = None,
         flags: OperationFlags = OperationFlags.NONE,
+        **limits: Unpack[Limits],
     ) -> None:
-        super().__init__(completion_fn, user_data, flags)
+        super().__init__(completion_fn, user_data, flags, **limits)
         self.handle = handle
         self.poll_events = events
 
