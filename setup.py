@@ -3,14 +3,14 @@
 `src/proactor_trio` is the package; `src/backends` is its sub-package `proactor_trio.backends`. Every folder with an
 `__init__.py` below either of them is a package; there is no list to keep.
 
-On Linux the io_uring backend brings two cffi modules. `_abi` is generated Python and always there. `_native` is
-compiled, and optional:
+On Linux there are three cffi modules. `_abi` of the io_uring backend is generated Python and always there. `_native`
+beside it and `_atomics` of the shared pools are compiled, and optional:
 
 * by default it is tried; where that fails the build goes on and says so;
 * PROACTOR_TRIO_REQUIRE_NATIVE=1 makes a failure an error (for releases);
 * PROACTOR_TRIO_PURE=1 does not try.
 
-What is in a wheel decides its name: cp311-abi3 with the compiled helper inside, py3-none-any without.
+What is in a wheel decides its name: cp311-abi3 with compiled helpers inside, py3-none-any without.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from setuptools import find_packages, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
 
-NATIVE_MODULE = "proactor_trio.backends.io_uring._native"
+NATIVE_MODULES = ("proactor_trio.backends.io_uring._native", "proactor_trio.proactor.memory._atomics")
 FFI_BUILD = "src/backends/io_uring/ffi_build.py"
+ATOMICS_BUILD = "src/proactor_trio/proactor/memory/ffi_build.py"
 GENERATED_MODULE = "src/backends/io_uring/_abi.py"
 
 
@@ -56,7 +57,8 @@ class BuildWheel(bdist_wheel):
     def run(self) -> None:
         self.run_command("build")
         build_ext = self.get_finalized_command("build_ext")
-        helpers = [build_ext.get_ext_fullpath(NATIVE_MODULE)] if self.distribution.has_ext_modules() else []
+        modules = NATIVE_MODULES if self.distribution.has_ext_modules() else ()
+        helpers = [build_ext.get_ext_fullpath(module) for module in modules]
         if not any(Path(helper).exists() for helper in helpers):
             # `build` is done and keeps its folder; from here on this is a wheel of Python files only.
             self.distribution.ext_modules = []
@@ -73,7 +75,7 @@ arguments: dict[str, Any] = {}
 if on_linux:
     arguments["cffi_modules"] = [f"{FFI_BUILD}:abi"]
     if not pure:
-        arguments["cffi_modules"].append(f"{FFI_BUILD}:native")
+        arguments["cffi_modules"] += [f"{FFI_BUILD}:native", f"{ATOMICS_BUILD}:atomics"]
         if stable_abi:
             arguments["options"] = {"bdist_wheel": {"py_limited_api": "cp311"}}
 

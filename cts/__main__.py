@@ -1,16 +1,19 @@
-"""`python -m cts`: the table of configurations, usable or the reason why not."""
+"""`python -m cts`: the tables of configurations, usable or the reason why not."""
 
 from __future__ import annotations
 
-from cts.configurations import CONFIGURATIONS, reason_against, variant
+from cts.configurations import ALL_CONFIGURATIONS, reason_against, variant
+from proactor_trio.proactor import Capability
 
 
 def main() -> None:
     """Print one line a configuration."""
-    for configuration in CONFIGURATIONS:
+    for configuration in ALL_CONFIGURATIONS:
         reason = reason_against(configuration)
         verdict = f"usable: {variant(configuration)}" if reason is None else f"not here: {reason}"
-        print(f"{configuration.name:<14} {verdict}")
+        if configuration.is_masked:
+            verdict += f", without {(Capability.ALL & ~configuration.allowed).name}"
+        print(f"{configuration.name:<22} {verdict}")
 
 
 if __name__ == "__main__":

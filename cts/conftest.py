@@ -1,5 +1,6 @@
 """Fixtures of the conformance suite: each test that asks for `configuration`, `proactor`, `make_proactor` or `run` runs
-once for each configuration that is usable here.
+once for each base configuration that is usable here. A test (or a module, by `pytestmark`) with the mark
+`masked(Capability.A | Capability.B)` runs also on the masked configurations that lack A or B.
 
 Around each test the descriptors of the process are compared: what a test leaves open is a leak, its own or the
 backend's. And a proactor must be idle when the test is over: whoever starts an operation waits for its end.
@@ -7,7 +8,6 @@ backend's. And a proactor must be idle when the test is over: whoever starts an 
 
 from __future__ import annotations
 
-import functools
 import gc
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import proactor_trio
-from cts.configurations import CONFIGURATIONS, Configuration, find, reason_against
+from cts.configurations import ALL_CONFIGURATIONS, Configuration, find, reason_against
 from cts.support import Completions, Files, Sockets, open_descriptors
 from proactor_trio.proactor import Proactor, ProactorOptions
 
@@ -36,11 +36,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "masked(capabilities): run also on io_uring configurations where one of these is switched off"
+    )
+
+
 def chosen_configurations(config: pytest.Config) -> list[Configuration]:
     """Those that the command line asks for, all without it."""
     names: list[str] = config.getoption("--configuration")
     try:
-        return [find(name) for name in names] or list(CONFIGURATIONS)
+        return [find(name, ALL_CONFIGURATIONS) for name in names] or list(ALL_CONFIGURATIONS)
     except LookupError as error:
         raise pytest.UsageError(f"--configuration: {error.args[0]}") from None
 
@@ -53,10 +59,21 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     return lines
 
 
+def is_meant_for(metafunc: pytest.Metafunc, configuration: Configuration) -> bool:
+    """Whether a test runs there: it is a base one, or was asked for, or lacks what the test is marked with."""
+    if not configuration.is_masked or metafunc.config.getoption("--configuration"):
+        return True
+    return any(marker.args[0] & ~configuration.allowed for marker in metafunc.definition.iter_markers("masked"))
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     chosen = chosen_configurations(metafunc.config)
     if "configuration" in metafunc.fixturenames:
-        usable = [configuration for configuration in chosen if reason_against(configuration) is None]
+        usable = [
+            configuration
+            for configuration in chosen
+            if is_meant_for(metafunc, configuration) and reason_against(configuration) is None
+        ]
         metafunc.parametrize("configuration", usable, ids=lambda configuration: configuration.name, scope="session")
     if "any_configuration" in metafunc.fixturenames:
         metafunc.parametrize("any_configuration", chosen, ids=lambda configuration: configuration.name)
@@ -121,7 +138,7 @@ def make_proactor(
     made: list[Proactor] = []
 
     def make(**options: Any) -> Proactor:
-        proactor = Proactor(backend=configuration.backend, options=ProactorOptions(**options))
+        proactor = Proactor(configuration.backend, configuration.restrict(ProactorOptions(**options)))
         made.append(proactor)
         return proactor
 
@@ -144,4 +161,9 @@ def proactor(make_proactor: Callable[..., Proactor]) -> Proactor:
 @pytest.fixture
 def run(configuration: Configuration) -> Callable[..., Any]:
     """`proactor_trio.run()` on the configuration."""
-    return functools.partial(proactor_trio.run, backend=configuration.backend)
+
+    def run_there(*arguments: Any, proactor_options: ProactorOptions | None = None, **options: Any) -> Any:
+        restricted = configuration.restrict(proactor_options)
+        return proactor_trio.run(*arguments, backend=configuration.backend, proactor_options=restricted, **options)
+
+    return run_there

@@ -47,7 +47,7 @@ def test_json_has_the_documented_keys_and_no_others(capsys: pytest.CaptureFixtur
     assert set(capabilities) == {capability.name for capability in Capability}
     paths = paths_of(found) | {"capabilities"} | {f"capabilities.NAME.{key}" for key in capabilities["MULTISHOT"]}
     documented = set(re.findall(r"^\| `([^`]+)`", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE))
-    assert paths - {"requested", "chosen", "memlock", "backends[]"} == documented
+    assert paths - {"requested", "chosen", "memlock", "backends[]", "data_paths[]"} == documented
 
 
 def test_what_works_is_chosen(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -18,16 +19,34 @@ def example(name: str, *words: str) -> list[str]:
     return [sys.executable, "-u", "-W", "error", str(EXAMPLES / name), *words]
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
-def test_ends_by_itself(name: str, tmp_path: Path) -> None:
-    child = subprocess.run(example(name), cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS, check=False)
+def names_in(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(EXAMPLES)) for path in folder.rglob("*.py"))
+
+
+def run_alone(name: str, folder: Path, backend: str) -> None:
+    environment = {**os.environ, "PROACTOR_TRIO_BACKEND": backend}
+    child = subprocess.run(
+        example(name), cwd=folder, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
+    )
     assert child.stderr == ""
     assert child.returncode == 0
     assert child.stdout
 
 
+@pytest.mark.parametrize("name", names_in(EXAMPLES))
+def test_ends_by_itself(name: str, tmp_path: Path) -> None:
+    run_alone(name, tmp_path, os.environ.get("PROACTOR_TRIO_BACKEND", "auto"))
+
+
+@pytest.mark.parametrize("backend", ["epoll", "poll"])
+@pytest.mark.parametrize("name", names_in(EXAMPLES / "proactor"))
+def test_those_of_the_proactor_do_so_on_the_other_backends(name: str, backend: str, tmp_path: Path) -> None:
+    run_alone(name, tmp_path, backend)
+
+
 def test_there_are_examples() -> None:
     assert len(list(EXAMPLES.glob("*.py"))) >= 5
+    assert len(list((EXAMPLES / "proactor").glob("*.py"))) >= 20
 
 
 def test_file_copy_copies_the_file_that_is_named(tmp_path: Path) -> None:

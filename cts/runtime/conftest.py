@@ -43,7 +43,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
     configuration = pyfuncitem.funcargs["configuration"]
     assert isinstance(configuration, Configuration)
-    proactor_trio.run(bounded, backend=configuration.backend)
+    proactor_trio.run(bounded, backend=configuration.backend, proactor_options=configuration.restrict())
     return True
 
 
@@ -84,7 +84,10 @@ def collected() -> Iterator[Callable[[], None]]:
 
 @pytest.fixture
 def run_with(configuration: Configuration) -> Callable[..., Any]:
-    """`proactor_trio.run()` on the configuration, for tests that are not async functions themselves."""
+    """`proactor_trio.run()` on the configuration's backend, for tests that are not async functions themselves.
+
+    Their options are passed on as they are, so nothing is masked here.
+    """
     return functools.partial(proactor_trio.run, backend=configuration.backend)
 
 

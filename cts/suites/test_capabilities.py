@@ -82,6 +82,7 @@ def test_masking_is_reported_alike_by_every_backend(make_proactor: Callable[...,
     """What works emulated although it was masked off is reported as emulated, not as missing."""
     proactor = make_proactor(allowed_capabilities=Capability.NONE)
     emulated = Capability.MULTISHOT | Capability.LINKED_OPERATIONS | Capability.ABSOLUTE_TIMEOUT
+    emulated |= Capability.REGISTERED_BUFFERS | Capability.PROACTOR_MESSAGING | Capability.DEVICE_FENCE
     assert proactor.capabilities == emulated
 
 

@@ -32,9 +32,12 @@ class Operation(OperationFields):
         self.data = None
         self.backend_state = None
         self.whole = False
+        self.message_flags = 0
         self.results: list[int] = []
         for name, value in fields.items():
             setattr(self, name, value)
+        if "view" in fields:
+            self.length = self.view.nbytes
         if "socket" in fields:
             self.descriptor = self.socket.fileno()
 

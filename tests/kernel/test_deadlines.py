@@ -19,6 +19,7 @@ from proactor_trio import (
     sleep_forever,
     sleep_until,
 )
+from proactor_trio._kernel.deadlines import Deadlines
 from proactor_trio.testing import MockClock, wait_all_tasks_blocked
 
 # ---- absolute deadlines -----------------------------------------------------------------------------------------
@@ -456,3 +457,20 @@ async def test_a_sleep_until_a_time_beyond_all_clocks_may_be_cancelled() -> None
     with move_on_after(0.001) as scope:
         await sleep_until(1e300)
     assert scope.cancelled_caught
+
+
+class OverAlready:
+    """An operation that completed before its deadline, and told nobody."""
+
+    def cancel_because(self, reason: object) -> None:
+        raise AssertionError("its time never comes")
+
+    def is_over(self) -> bool:
+        return True
+
+
+def test_what_was_over_before_its_deadline_does_not_fill_the_heap() -> None:
+    deadlines = Deadlines()
+    for number in range(5000):
+        deadlines.add(1e6 + number, OverAlready())
+    assert len(deadlines.heap) <= 2000

@@ -20,43 +20,72 @@ entry leaves `_batch` after its hook returned; and an entry whose operation is n
 from __future__ import annotations
 
 import errno
-import socket
 from array import array
 from collections import deque
 from collections.abc import Mapping, Sequence
+from struct import Struct
 from typing import ClassVar, Final
 
 from proactor_trio.backends.contract import (
     Backend,
     BackendOptions,
     BackendUnavailable,
+    BufferGroup,
     Capability,
     CapabilityReport,
     CompletionFlags,
     CompletionHook,
     Kind,
+    MemoryRegistration,
     OperationFields,
+    OperationFlags,
     Support,
+    TablePlace,
 )
+from proactor_trio.backends.doorbell import Doorbell
 from proactor_trio.backends.io_uring import constants as c
 from proactor_trio.backends.io_uring import encode
+from proactor_trio.backends.io_uring.buffer_group import BufferGroups, has_buffer_rings
 from proactor_trio.backends.io_uring.buffer_ring import BufferRing
-from proactor_trio.backends.io_uring.linked_timeouts import TIMEOUT_BIT, LinkedTimeouts
-from proactor_trio.backends.io_uring.probe import capability_reports, supported_opcodes
+from proactor_trio.backends.io_uring.encode_net import take_sender
+from proactor_trio.backends.io_uring.encode_registered import with_registered_buffers
+from proactor_trio.backends.io_uring.encode_threads import MESSAGE_BIT, decode_message
+from proactor_trio.backends.io_uring.encode_zero_copy import with_zero_copy
+from proactor_trio.backends.io_uring.fixed_files import FixedFiles, with_fixed_files
+from proactor_trio.backends.io_uring.linked_timeouts import TIMEOUT_BIT, Handover, LinkedTimeouts
+from proactor_trio.backends.io_uring.linking import linkable_prefix
+from proactor_trio.backends.io_uring.probe import capability_reports, multishot_kinds, supported_opcodes
+from proactor_trio.backends.io_uring.registered_buffers import LARGEST_PIECE, RegisteredBuffers
 from proactor_trio.backends.io_uring.ring import Ring
+from proactor_trio.backends.io_uring.silent_chains import SilentChains, silent_steps
+from proactor_trio.backends.io_uring.zero_copy import ZeroCopySends
 
 # User data of our own entries. Operations have positive identifiers; a cancel carries its target with the sign bit.
 _IGNORED: Final = 0
 _WAKEUP: Final = (1 << 62) + 1
+_MESSAGE_SHIFT: Final = MESSAGE_BIT.bit_length() - 1
 _CANCEL_BIT: Final = 1 << 63
 _LARGEST_TURN_WHILE_CANCELLING: Final = 0.001
+_LARGEST_TURN_WHILE_TRYING: Final = 0.02
 _MORE: Final = int(CompletionFlags.MORE)
 _INTERRUPTED_TURNS: Final = frozenset((-errno.EINTR, -errno.EAGAIN, -errno.EBUSY))
 _CLOSE_ENTRIES: Final = 2
+#: A close, and an operation with a deadline, need two entries at once.
+_SMALLEST_QUEUE: Final = 2
+#: Workers of the kernel for files (0: as many as it likes, four times the processors) and for what may take for ever.
+_WORKERS: Final = Struct("<II")
+_LARGEST_UNBOUNDED_WORKERS: Final = 64
+#: What looks like an error and is none: a timer whose time has come, a futex that does not hold the value any more.
+_SUCCESS_OF_KIND: Final = {Kind.TIMER: -errno.ETIME, Kind.FUTEX_WAIT: -errno.EAGAIN}
 _SQE_SHIFT: Final = c.SQE_SHIFT
 _CQE_BUFFER: Final = c.CQE_BUFFER
 _CQE_BUFFER_SHIFT: Final = c.CQE_BUFFER_SHIFT
 _CQE_MORE: Final = c.CQE_MORE
+_CQE_MORE_OR_NOTIFICATION: Final = c.CQE_MORE | c.CQE_NOTIFICATION
+_NO_FLAGS: Final = OperationFlags.NONE
+_MULTISHOT: Final = int(OperationFlags.MULTISHOT)
+_AGAIN: Final = -errno.EAGAIN
+_NO_BUFFER: Final = -errno.ENOBUFS
 
 
 class IoUringBackend(Backend):
@@ -69,28 +98,30 @@ class IoUringBackend(Backend):
         self._complete = complete
         self._in_flight = options.in_flight
         self._ring = ring = Ring(
-            options.concurrent_operations,
+            max(options.concurrent_operations, _SMALLEST_QUEUE),
             disabled=options.created_for_another_thread,
             native=self.native_helper,
         )
         self._is_silent = ring.is_silent
         try:
             opcodes = supported_opcodes(ring)
-            self._wake_reader, self._wake_writer = socket.socketpair()
+            self._doorbell = Doorbell()
         except BaseException:
             ring.close()
             raise
-        self._wake_reader.setblocking(False)
-        self._wake_writer.setblocking(False)
-        self._woken = False
-        self.capabilities: Mapping[Capability, CapabilityReport] = capability_reports(opcodes, options.allowed)
-        self.native_kinds = encode.encodable_kinds(opcodes)
-        self.native_multishot = frozenset((Kind.ACCEPT,)) if self._is_native(Capability.MULTISHOT) else frozenset()
+        self.capabilities: Mapping[Capability, CapabilityReport] = capability_reports(
+            opcodes, ring.features, options.allowed
+        )
+        self.native_kinds = encode.encodable_kinds(opcodes, options.allowed)
+        if not has_buffer_rings(ring):
+            self.native_kinds -= {Kind.RECV_POOL}
+        self.native_multishot = multishot_kinds(opcodes) if self._is_native(Capability.MULTISHOT) else frozenset()
         self._links = self._is_native(Capability.LINKED_OPERATIONS)
         self.native_deadlines = self._links
         self._timed = LinkedTimeouts(options.in_flight)
-        if not self._is_native(Capability.ABSOLUTE_TIMEOUT):
-            self.native_kinds -= {Kind.TIMER}
+        self._silent_chains = SilentChains(complete, options.in_flight)
+        self.message_handle = ring.descriptor if Kind.MESSAGE in self.native_kinds else None
+        self.messages: deque[tuple[int, int, int]] = deque()
         self.variant = f"{'compiled helper' if ring.native else 'cffi ABI mode'}, {ring.variant}"
         self._batch: list[tuple[int, int, int]] = []
         self._batch_tail = 0
@@ -98,10 +129,14 @@ class IoUringBackend(Backend):
         self._postponed_chains: deque[Sequence[OperationFields]] = deque()
         self._aborted: deque[OperationFields] = deque()
         self._repeat_cancel: list[tuple[OperationFields, int]] = []
+        self._registered_buffers: RegisteredBuffers | None = None
+        self._groups = BufferGroups(ring)
         self._buffers: BufferRing | None = None
         self._receive_views: list[memoryview] = []
         self._returned_buffers = array("H")
-        self._encoders = encode.encoder_table(provided_buffers=False)
+        self._zero_copy = ZeroCopySends(complete)
+        self._fixed_files: FixedFiles | None = None
+        self._choose_encoders()
         #: The postponed operation that is just being started again.
         self._restarting: OperationFields | None = None
         self._armed = False
@@ -111,10 +146,24 @@ class IoUringBackend(Backend):
     def _is_native(self, capability: Capability) -> bool:
         return self.capabilities[capability].support is Support.NATIVE
 
+    def _choose_encoders(self) -> None:
+        """By what there is: nobody pays for what nobody has registered."""
+        encoders = encode.encoder_table(provided_buffers=self._buffers is not None)
+        if Kind.RECV_POOL not in self.native_multishot:
+            encoders[Kind.RECV_POOL] = encode.encode_receive_pool_once
+        if self._is_native(Capability.ZERO_COPY_SEND):
+            encoders = with_zero_copy(encoders)
+        if self._registered_buffers is not None:
+            encoders = with_registered_buffers(encoders)
+        if self._fixed_files is not None:
+            encoders = with_fixed_files(encoders)
+        self._encoders = encoders
+
     def enable(self) -> None:
         if self._armed:
             return
         self._ring.enable()  # -EBADFD for a ring that was not created disabled: nothing to do then
+        self._ring.register(c.REGISTER_IOWQ_MAX_WORKERS, bytearray(_WORKERS.pack(0, _LARGEST_UNBOUNDED_WORKERS)), 2)
         try:
             self._buffers = BufferRing(self._ring)
         except (OSError, BackendUnavailable):
@@ -122,7 +171,7 @@ class IoUringBackend(Backend):
         else:
             self._receive_views = self._buffers.views
             self._returned_buffers = self._buffers.returned
-            self._encoders = encode.encoder_table(provided_buffers=True)
+            self._choose_encoders()
         self._arm_wakeup()
         self._armed = True
 
@@ -144,6 +193,8 @@ class IoUringBackend(Backend):
 
     def _start_close(self, operation: OperationFields) -> None:
         self._abort_postponed(operation.descriptor)
+        if self._fixed_files is not None and (place := operation.table_place()) is not None:
+            self._fixed_files.remove(place)
         if not self._make_room(_CLOSE_ENTRIES):
             operation.started = True
             self._postponed.append(operation)
@@ -161,18 +212,7 @@ class IoUringBackend(Backend):
             self._postponed.remove(operation)
 
     def linkable(self, operations: Sequence[OperationFields]) -> int:
-        if not self._links:
-            return 0
-        length = 0
-        room = self._ring.entries
-        for operation in operations:
-            room -= 1 if operation.expires is None else 2
-            if room < 0:
-                break
-            if operation.kind is Kind.SOCKET_CLOSE or operation.kind is Kind.FILE_CLOSE:
-                break  # two entries, one of them a hard link; the chain goes on above us
-            length += 1
-        return length if length > 1 else 0
+        return linkable_prefix(operations, self._ring.entries) if self._links else 0
 
     def start_chain(self, operations: Sequence[OperationFields]) -> None:
         timed = [operation for operation in operations if operation.expires is not None]
@@ -180,22 +220,29 @@ class IoUringBackend(Backend):
             operations[0].started = True
             self._postponed_chains.append(operations)
             return
+        silent = silent_steps(operations)
+        if silent:
+            self._silent_chains.add(operations, silent)
         ring = self._ring
         tail = ring.tail
         last = operations[-1]
         previous = 0
+        handover = Handover()
         for operation in operations:
             link = 0 if operation is last else c.SQE_IO_LINK
             flags = link if operation.expires is None else c.SQE_IO_LINK
+            if operation in silent:
+                flags |= c.SQE_CQE_SKIP_SUCCESS
             self._encoders[operation.kind](ring.sqes, (tail & ring.mask) << _SQE_SHIFT, operation, flags)
             tail += 1
             if operation.expires is not None:
-                timespec = self._timed.watch(operation, operation.expires)
+                timespec = self._timed.watch(operation, operation.expires, handover)
                 user_data = operation.identifier | TIMEOUT_BIT
                 encode.encode_link_timeout(ring.sqes, (tail & ring.mask) << _SQE_SHIFT, timespec, link, user_data)
                 tail += 1
             operation.after = previous
             previous = operation.identifier
+        handover.is_made = True
         operations[0].started = True
         ring.tail = tail
 
@@ -209,6 +256,8 @@ class IoUringBackend(Backend):
     # Cancelling --------------------------------------------------------------------------------------------------
 
     def cancel(self, operation: OperationFields) -> None:
+        if operation.identifier in self._zero_copy.held:
+            return  # it was sent
         if operation in self._postponed:
             self._aborted.append(operation)
             self._postponed.remove(operation)
@@ -225,22 +274,29 @@ class IoUringBackend(Backend):
             )
             ring.tail = tail + 1
 
-    def _repeat_cancels(self) -> bool:
-        """Cancel again what can be cancelled now; whether there was any. A link that has not started keeps waiting."""
+    def _repeat_cancels(self) -> float | None:
+        """Cancel again what can be cancelled now; returns how long to wait at most before this is done again, if so.
+
+        A link that has not started keeps waiting. Where nobody can tell, since the steps before it are silent, it is
+        tried now and then.
+        """
         waiting = self._repeat_cancel[:]
         count = len(waiting)
         not_started: list[tuple[OperationFields, int]] = []
-        repeated = False
+        longest = None
         for operation, identifier in waiting:
             if operation.identifier != identifier:
                 continue
-            if operation.after in self._in_flight:
-                not_started.append((operation, identifier))
-            else:
+            if operation.after not in self._in_flight:
                 self.cancel(operation)
-                repeated = True
+                longest = _LARGEST_TURN_WHILE_CANCELLING
+            elif self._silent_chains.may_have_started(identifier):
+                self.cancel(operation)
+                longest = longest or _LARGEST_TURN_WHILE_TRYING
+            else:
+                not_started.append((operation, identifier))
         self._repeat_cancel[:count] = not_started  # what cancel() had no room for stands behind
-        return repeated
+        return longest
 
     def forget(self, descriptor: int) -> None:
         return  # nothing is kept of a descriptor between operations
@@ -259,6 +315,8 @@ class IoUringBackend(Backend):
             return
         if self._returned_buffers:
             self._buffers.offer_returned()  # type: ignore[union-attr]
+        if self._groups.groups:
+            self._groups.publish()
         error = ring.turn(timeout)
         if self._postponed or self._postponed_chains:
             self._start_postponed()  # now, so that nothing which is started later overtakes it
@@ -311,8 +369,7 @@ class IoUringBackend(Backend):
             self._aborted.popleft()
             timeout = 0
         self._start_postponed()
-        if self._repeat_cancel and self._repeat_cancels():
-            longest = _LARGEST_TURN_WHILE_CANCELLING
+        if self._repeat_cancel and (longest := self._repeat_cancels()) is not None:
             timeout = longest if timeout is None else min(timeout, longest)
         return timeout
 
@@ -321,43 +378,83 @@ class IoUringBackend(Backend):
         in_flight = self._in_flight
         complete = self._complete
         handle_poll = Kind.HANDLE_POLL
+        receive_pool = Kind.RECV_POOL
+        receive_from = Kind.RECV_FROM
+        futex_wait = Kind.FUTEX_WAIT
+        chains = self._silent_chains.chains
         while batch:
             identifier, result, flags = batch[-1]
             operation = in_flight.get(identifier)
-            if operation is None:
+            if chains and identifier in chains and self._silent_chains.settle(identifier, result):
+                pass
+            elif operation is None:
+                if identifier >> _MESSAGE_SHIFT == 1:
+                    self.messages.extend(map(batch.pop, (-1,)))  # in one step: it must not be lost, nor come twice
+                    continue
                 self._handle_own(identifier, result, flags)
             elif flags & _CQE_BUFFER:
+                if operation.kind is receive_pool:
+                    self._dispatch_received(operation, result, flags)
+                    continue
                 operation.data = self._receive_views[flags >> _CQE_BUFFER_SHIFT][:result].tobytes()
                 complete(operation, result, 0)
                 del batch[-1]
                 self._returned_buffers.append(flags >> _CQE_BUFFER_SHIFT)
                 continue
-            elif flags & _CQE_MORE:
-                self._dispatch_more(operation, result)
-                continue
+            elif flags & _CQE_MORE_OR_NOTIFICATION:
+                if flags & _CQE_MORE:
+                    self._zero_copy.taken(operation, result)
+                    self._dispatch_once(operation, result, _MORE)
+                    continue
+                self._zero_copy.freed(identifier, operation, result)
             elif operation.expires is not None and (final := self._timed.completed(operation, result)) != result:
                 if final is not None:
                     complete(operation, final, 0)
+            elif result == _NO_BUFFER and operation.kind is receive_pool:
+                self._dispatch_once(operation, _AGAIN, 0)
+                continue
+            elif (result == _AGAIN and operation.kind is not futex_wait) or (
+                operation.flags is not _NO_FLAGS and int(operation.flags) & _MULTISHOT
+            ):
+                self._dispatch_once(operation, result, 0)
+                continue
             elif result < 0:
                 self._complete_failure(operation, result)
+            elif operation.kind is receive_from:
+                take_sender(operation)
+                complete(operation, result, 0)
             elif operation.kind is handle_poll:
                 complete(operation, encode.poll_events(result), 0)
             else:
                 complete(operation, result, 0)
             del batch[-1]
 
-    def _dispatch_more(self, operation: OperationFields, result: int) -> None:
+    def _dispatch_once(self, operation: OperationFields, result: int, flags: int) -> None:
+        """Make a report after which the operation may stay in flight; what it was is known by `deliveries`."""
         delivered = operation.deliveries
+        identifier = operation.identifier
         try:
-            self._complete(operation, result, _MORE)
+            self._complete(operation, result, flags)
         except BaseException:
-            if operation.deliveries != delivered:
+            if operation.deliveries != delivered or operation.identifier != identifier:
                 del self._batch[-1]
             raise
         del self._batch[-1]
 
+    def _dispatch_received(self, operation: OperationFields, result: int, flags: int) -> None:
+        """The buffer goes with the report, whose entry therefore must not stay once the report was delivered."""
+        operation.buffer_index = flags >> _CQE_BUFFER_SHIFT
+        try:
+            self._dispatch_once(operation, result, _MORE if flags & _CQE_MORE else 0)
+        finally:
+            operation.buffer_index = -1
+
     def _handle_timeout(self, identifier: int, verdict: int) -> None:
         operation = self._in_flight.get(identifier)
+        if operation is not None and self._timed.has_missed(identifier, operation, verdict):
+            verdict = -errno.ETIME
+            if operation not in self._postponed:  # else it is ended when it is started again
+                self.cancel(operation)
         final = self._timed.timeout_said(identifier, operation, verdict)
         if final is not None and operation is not None:
             self._complete(operation, final, 0)
@@ -365,26 +462,27 @@ class IoUringBackend(Backend):
 
     def _complete_failure(self, operation: OperationFields, result: int) -> None:
         kind = operation.kind
-        if result == -errno.ENOBUFS and kind is Kind.RECV_BYTES and self._buffers is not None:
+        if result == _NO_BUFFER and kind is Kind.RECV_BYTES and self._buffers is not None:
             if operation not in self._postponed:
                 self._postponed.append(operation)
-        elif result == -errno.ETIME and kind is Kind.TIMER:
+        elif result == _SUCCESS_OF_KIND.get(kind):
             self._complete(operation, 0, 0)
         else:
             self._complete(operation, result, 0)
 
     def _handle_own(self, identifier: int, result: int, flags: int) -> None:
         if identifier == _WAKEUP:
-            self._drain_wakeups()
-            self._woken = False  # afterwards: whoever comes in between is served by the poll that returns now
+            self._doorbell.answer()
             if not flags & c.CQE_MORE:
                 self._arm_wakeup()
         elif identifier & TIMEOUT_BIT and identifier > 0:
             self._handle_timeout(identifier - TIMEOUT_BIT, result)
         elif identifier < 0 and result == -errno.ENOENT:
             operation = self._in_flight.get(identifier + _CANCEL_BIT)
-            if operation is not None:
+            if operation is not None and operation.identifier not in self._zero_copy.held:
                 self._repeat_cancel.append((operation, operation.identifier))
+        elif flags & c.CQE_NOTIFICATION:
+            self._zero_copy.freed(identifier, None, result)
         elif flags & c.CQE_BUFFER and self._buffers is not None:
             # Its delivery was interrupted after it was made.
             self._returned_buffers.append(flags >> c.CQE_BUFFER_SHIFT)
@@ -394,32 +492,56 @@ class IoUringBackend(Backend):
     def _arm_wakeup(self) -> None:
         ring = self._ring
         self._make_room(1)
-        encode.encode_poll_multishot(
-            ring.sqes, (ring.tail & ring.mask) << _SQE_SHIFT, self._wake_reader.fileno(), _WAKEUP
-        )
+        encode.encode_poll_multishot(ring.sqes, (ring.tail & ring.mask) << _SQE_SHIFT, self._doorbell.reader(), _WAKEUP)
         ring.tail += 1
 
     def wake(self) -> None:
-        if self._woken:
-            return
-        try:
-            self._woken = True
-            self._wake_writer.send(b"\0")
-        except OSError:
-            return  # full of wake-ups that nobody has read yet, or closed: nobody is left to be woken
-        except BaseException:
-            self._woken = False  # a signal handler raised: the flag must not stand for a byte that was not sent
-            raise
-
-    def _drain_wakeups(self) -> None:
-        try:
-            while len(self._wake_reader.recv(4096)) == 4096:
-                pass
-        except BlockingIOError:
-            return
+        self._doorbell.ring()
 
     def wakeup_descriptor(self) -> int:
-        return self._wake_writer.fileno()
+        return self._doorbell.writer()
+
+    # Memory ------------------------------------------------------------------------------------------------------
+
+    largest_memory_piece: ClassVar[int] = LARGEST_PIECE
+
+    def register_memory(self, registration: MemoryRegistration, pieces: Sequence[memoryview]) -> None:
+        report = self.capabilities[Capability.REGISTERED_BUFFERS]
+        if report.support is not Support.NATIVE:
+            registration.reason = report.reason
+            return
+        if self._registered_buffers is None:
+            self._registered_buffers = RegisteredBuffers(self._ring)
+            self._choose_encoders()
+        self._registered_buffers.add(registration, pieces)
+
+    def unregister_memory(self, registration: MemoryRegistration) -> None:
+        if self._registered_buffers is not None:
+            self._registered_buffers.remove(registration)
+
+    def register_file(self, place: TablePlace, descriptor: int) -> None:
+        report = self.capabilities[Capability.FIXED_FILES]
+        if report.support is not Support.NATIVE:
+            place.reason = report.reason
+            return
+        if self._fixed_files is None:
+            self._fixed_files = FixedFiles(self._ring)
+            self._choose_encoders()
+        self._fixed_files.add(place, descriptor)
+
+    def unregister_file(self, place: TablePlace) -> None:
+        if self._fixed_files is not None:
+            self._fixed_files.remove(place)
+
+    def open_buffer_group(self, memory: memoryview, buffer_bytes: int, free: list[int]) -> BufferGroup | None:
+        return self._groups.open(memory, buffer_bytes, free) if Kind.RECV_POOL in self.native_kinds else None
+
+    def close_buffer_group(self, group: BufferGroup) -> None:
+        self._groups.close(group)
+
+    def decode_message(self, entry: tuple[int, int, int]) -> int:
+        user_data, result, _flags = entry
+        return decode_message(user_data, result)
 
     # The end -----------------------------------------------------------------------------------------------------
 
@@ -427,11 +549,16 @@ class IoUringBackend(Backend):
         ring = self._ring
         if self._armed:
             self._reap_own_operations()
+            self._zero_copy.wait(self._last_turn)
         self._receive_views = []
+        if self._fixed_files is not None:
+            self._fixed_files.remove_all()
         ring.close()
+        self._groups.forget_all()
         if self._buffers is not None:
             self._buffers.close()
-        self._close_wakeup()
+        self._doorbell.close()
+        self._zero_copy.report()
 
     def _reap_own_operations(self) -> None:
         """End the wake-up poll and wait for its completion: closing a ring does not end operations in time."""
@@ -440,22 +567,28 @@ class IoUringBackend(Backend):
         encode.encode_cancel_everything(ring.sqes, (ring.tail & ring.mask) << _SQE_SHIFT, _IGNORED)
         ring.tail += 1
         for _ in range(10):
-            ring.turn(0.1)
-            tail, entries = ring.completions()
-            ring.acknowledge(tail)
+            entries = self._last_turn(0.1)
+            self._zero_copy.forget_freed(entries)
             if any(identifier == _WAKEUP and not flags & c.CQE_MORE for identifier, _, flags in entries):
                 return
 
-    def _close_wakeup(self) -> None:
-        self._wake_reader.close()
-        self._wake_writer.close()
+    def _last_turn(self, timeout: float) -> list[tuple[int, int, int]]:
+        """While the ring is being closed."""
+        self._ring.turn(timeout)
+        tail, entries = self._ring.completions()
+        self._ring.acknowledge(tail)
+        return entries
 
     def abandon(self) -> None:
         self._ring.abandon()
-        self._close_wakeup()
+        self._doorbell.close()
 
     def statistics(self) -> Mapping[str, int]:
-        return {"system_calls": self._ring.enters, "postponed": len(self._postponed)}
+        return {
+            "system_calls": self._ring.enters,
+            "postponed": len(self._postponed),
+            "held_sends": len(self._zero_copy.held),
+        }
 
 
 class IoUringAbiBackend(IoUringBackend):

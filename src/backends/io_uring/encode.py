@@ -10,14 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from proactor_trio.backends.contract import Kind, OperationFields, OperationFlags, PollEvents
+from proactor_trio.backends.contract import Capability, Kind, OperationFields, OperationFlags, PollEvents
 from proactor_trio.backends.io_uring import constants as c
+from proactor_trio.backends.io_uring import encode_files
+from proactor_trio.backends.io_uring.encode_net import (
+    MSG_NOSIGNAL,
+    MSG_WAITALL,
+    encode_receive_from,
+    encode_receive_pieces,
+    encode_send_pieces,
+    encode_send_to,
+)
+from proactor_trio.backends.io_uring.encode_threads import encode_futex_wait, encode_futex_wake, encode_message
 from proactor_trio.backends.io_uring.mapping import address_of
 
 Encoder = Callable[[memoryview, int, OperationFields, int], None]
 
-MSG_WAITALL: Final = 0x100
-MSG_NOSIGNAL: Final = 0x4000
 SOCK_CLOEXEC_NONBLOCK: Final = 0o2000000 | 0o4000
 O_CLOEXEC: Final = 0o2000000
 
@@ -34,6 +42,8 @@ LARGEST_TRANSFER: Final = 0x7FFFF000
 # Where the kernel has no provided buffers each receive has one of its own, of at most this length.
 ALLOCATED_RECEIVE_BYTES: Final = 64 * 1024
 
+_UNIX: Final = 1
+
 POLLIN: Final = 0x001
 POLLOUT: Final = 0x004
 POLLERR: Final = 0x008
@@ -43,7 +53,7 @@ POLLRDHUP: Final = 0x2000
 
 _pack_into: Final = c.SQE.pack_into
 _NANOSECONDS: Final = 1_000_000_000
-_LARGEST_NANOSECONDS: Final = (1 << 63) - 1
+_LARGEST_SECONDS: Final = 9e9
 
 
 def encode_nop(entries: memoryview, offset: int, operation: OperationFields, flags: int) -> None:
@@ -85,8 +95,11 @@ def encode_connect(entries: memoryview, offset: int, operation: OperationFields,
 
 def encode_receive(entries: memoryview, offset: int, operation: OperationFields, flags: int) -> None:
     view = operation.view
-    if not view.nbytes:
+    if not operation.length:
         encode_nop(entries, offset, operation, flags)  # the kernel would wait for bytes that have no place
+        return
+    if type(view) is tuple:
+        encode_receive_pieces(entries, offset, operation, flags)
         return
     _pack_into(
         entries, offset, c.OP_RECV, flags, 0, operation.descriptor, 0, address_of(view),
@@ -103,6 +116,27 @@ def encode_receive_provided(entries: memoryview, offset: int, operation: Operati
     )  # fmt: skip
 
 
+def encode_receive_pool(entries: memoryview, offset: int, operation: OperationFields, flags: int) -> None:
+    # Not for Unix sockets: there IORING_RECV_MULTISHOT loses the end of the stream when it comes right behind the last
+    # bytes (Linux 6.17 and later, measured on 6.18; axboe/liburing issue 1549). One by one does not.
+    repeats = operation.flags & OperationFlags.MULTISHOT and operation.socket.family != _UNIX
+    mode = c.RECV_MULTISHOT if repeats else 0
+    _encode_receive_pool(entries, offset, operation, flags, mode)
+
+
+def encode_receive_pool_once(entries: memoryview, offset: int, operation: OperationFields, flags: int) -> None:
+    """For kernels without IORING_RECV_MULTISHOT (Linux 6.0)."""
+    _encode_receive_pool(entries, offset, operation, flags, 0)
+
+
+def _encode_receive_pool(entries: memoryview, offset: int, operation: OperationFields, flags: int, mode: int) -> None:
+    # POLL_FIRST: what has nothing to receive is not to fail for want of a buffer.
+    _pack_into(
+        entries, offset, c.OP_RECV, flags | c.SQE_BUFFER_SELECT, mode | c.RECVSEND_POLL_FIRST, operation.descriptor,
+        0, 0, 0, 0, operation.identifier, operation.buffer_group, 0, 0, 0, 0,
+    )  # fmt: skip
+
+
 def encode_receive_allocated(entries: memoryview, offset: int, operation: OperationFields, flags: int) -> None:
     buffer = bytearray(min(operation.length, ALLOCATED_RECEIVE_BYTES))
     operation.data = b""
@@ -115,10 +149,14 @@ def encode_receive_allocated(entries: memoryview, offset: int, operation: Operat
 
 def encode_send(entries: memoryview, offset: int, operation: OperationFields, flags: int) -> None:
     view = operation.view
+    if type(view) is tuple:
+        encode_send_pieces(entries, offset, operation, flags)
+        return
+    message_flags = operation.message_flags | MSG_NOSIGNAL
     _pack_into(
         entries, offset, c.OP_SEND, flags, 0, operation.descriptor, 0, address_of(view),
-        min(view.nbytes, LARGEST_TRANSFER),
-        MSG_WAITALL | MSG_NOSIGNAL if operation.whole else MSG_NOSIGNAL, operation.identifier, 0, 0, 0, 0, 0,
+        min(view.nbytes, LARGEST_TRANSFER), message_flags | MSG_WAITALL if operation.whole else message_flags,
+        operation.identifier, 0, 0, 0, 0, 0,
     )  # fmt: skip
 
 
@@ -223,7 +261,7 @@ def encode_link_timeout(entries: memoryview, offset: int, timespec: bytearray, f
 
 def timespec_of(seconds: float) -> bytearray:
     """A struct __kernel_timespec; what lies before the clock's begin is its begin."""
-    nanoseconds = min(max(0, int(seconds * _NANOSECONDS)), _LARGEST_NANOSECONDS)
+    nanoseconds = int(min(max(0.0, seconds), _LARGEST_SECONDS) * _NANOSECONDS)
     return bytearray(c.TIMESPEC.pack(nanoseconds // _NANOSECONDS, nanoseconds % _NANOSECONDS))
 
 
@@ -250,20 +288,54 @@ def encoder_table(*, provided_buffers: bool) -> list[Encoder]:
         Kind.FILE_CLOSE: encode_close,
         Kind.STREAM_READ: encode_stream_read,
         Kind.STREAM_WRITE: encode_stream_write,
+        Kind.RECV_FROM: encode_receive_from,
+        Kind.SEND_TO: encode_send_to,
+        Kind.FUTEX_WAIT: encode_futex_wait,
+        Kind.FUTEX_WAKE: encode_futex_wake,
+        Kind.MESSAGE: encode_message,
+        Kind.FILE_STATUS: encode_files.encode_status,
+        Kind.FILE_ALLOCATE: encode_files.encode_allocate,
+        Kind.FILE_TRUNCATE: encode_files.encode_truncate,
+        Kind.RENAME: encode_files.encode_rename,
+        Kind.UNLINK: encode_files.encode_unlink,
+        Kind.MAKE_DIRECTORY: encode_files.encode_make_directory,
+        Kind.SPLICE: encode_files.encode_splice,
+        Kind.RECV_POOL: encode_receive_pool,
     }
     return [table.get(kind, encode_nothing) for kind in Kind]
 
 
 #: The opcodes without which a kind does not exist here; what is not listed needs only those that are required anyway.
-_OPCODES: Final[dict[Kind, tuple[int, ...]]] = {}
+_OPCODES: Final[dict[Kind, tuple[int, ...]]] = {
+    Kind.FUTEX_WAIT: (c.OP_FUTEX_WAIT,),
+    Kind.FUTEX_WAKE: (c.OP_FUTEX_WAKE,),
+    Kind.MESSAGE: (c.OP_MSG_RING,),
+    Kind.FILE_STATUS: (c.OP_STATX,),
+    Kind.FILE_ALLOCATE: (c.OP_FALLOCATE,),
+    Kind.FILE_TRUNCATE: (c.OP_FTRUNCATE,),
+    Kind.RENAME: (c.OP_RENAMEAT,),
+    Kind.UNLINK: (c.OP_UNLINKAT,),
+    Kind.MAKE_DIRECTORY: (c.OP_MKDIRAT,),
+    Kind.SPLICE: (c.OP_SPLICE,),
+}
+
+#: What goes with a capability that can be switched off.
+_OF_CAPABILITY: Final = {
+    Capability.FUTEX_OPERATIONS: frozenset((Kind.FUTEX_WAIT, Kind.FUTEX_WAKE)),
+    Capability.PROACTOR_MESSAGING: frozenset((Kind.MESSAGE,)),
+    Capability.ABSOLUTE_TIMEOUT: frozenset((Kind.TIMER,)),
+    Capability.MULTISHOT: frozenset((Kind.RECV_POOL,)),
+}
 
 
-def encodable_kinds(opcodes: frozenset[int]) -> frozenset[Kind]:
-    """The kinds that a kernel with these opcodes takes."""
+def encodable_kinds(opcodes: frozenset[int], allowed: Capability) -> frozenset[Kind]:
+    """The kinds that a kernel with these opcodes takes, without those that the caller's mask switches off."""
     table = encoder_table(provided_buffers=False)
-    return frozenset(
-        kind for kind in Kind if table[kind] is not encode_nothing and opcodes.issuperset(_OPCODES.get(kind, ()))
-    )
+    kinds = {kind for kind in Kind if table[kind] is not encode_nothing and opcodes.issuperset(_OPCODES.get(kind, ()))}
+    for capability, dependent in _OF_CAPABILITY.items():
+        if not allowed & capability:
+            kinds -= dependent
+    return frozenset(kinds)
 
 
 def poll_events(mask: int) -> PollEvents:

@@ -1,17 +1,25 @@
 """Deadlines that the kernel keeps: each timed entry is linked to an IORING_OP_LINK_TIMEOUT of its own.
 
-Facts (io_uring_enter(2), and measured): both entries post a completion, in either order. The timeout says -ETIME if it
-fired and -ECANCELED or -ENOENT if it did not; the operation that it ended says -ECANCELED, as one that somebody
-cancelled does. A transfer with MSG_WAITALL that is ended half-way says how much it had moved, and that is consumed.
+Facts (io_uring_enter(2), and measured): both entries post a completion, in either order. The timeout says -ECANCELED or
+-ENOENT if it did not fire; if it did, -ETIME as a rule, -EALREADY for what a kernel worker runs, 1 for a futex. The
+operation that it ended says -ECANCELED, as one that somebody cancelled does. A transfer with MSG_WAITALL that is ended
+half-way says how much it had moved, and that is consumed.
 
 So: a completion of a timed operation that a deadline can have caused (-ECANCELED, or fewer bytes than were to be
 moved) waits for the word of its timeout; any other is delivered at once, and what its timeout says later is ignored.
-If the timeout said -ETIME first, the operation's own completion does not wait. Everything here may be done twice.
+If the timeout spoke first, the operation's own completion does not wait. Everything here may be done twice.
+
+An operation may have to be started again (no buffer was left for it), with a timeout of its own each time. What an
+earlier one said counts only if it fired.
+
+A timeout that fires while its operation is between two states says -ENOENT too, and the operation goes on without a
+deadline. That can be told only by the clock, and is then ours to end (`has_missed()`).
 """
 
 from __future__ import annotations
 
 import errno
+import time
 from collections.abc import Mapping
 from typing import Final
 
@@ -23,22 +31,39 @@ TIMEOUT_BIT: Final = 1 << 61
 
 _MANY: Final = 256
 _TRANSFERS: Final = frozenset((Kind.RECV, Kind.SEND))
-_FIRED: Final = -errno.ETIME
+#: What a timeout says that did not fire, or found nothing to end.
+_DID_NOT_FIRE: Final = frozenset((-errno.ECANCELED, -errno.ENOENT))
+
+
+class Handover:
+    """Entries that are put into the ring together. `is_made`: they are there; else putting them was interrupted."""
+
+    __slots__ = ("is_made",)
+
+    def __init__(self) -> None:
+        self.is_made = False
 
 
 class _Timed:
     """What is known of one timed operation in flight."""
 
-    __slots__ = ("result", "silent_timeouts", "timespec", "verdict")
+    __slots__ = ("handovers", "result", "spoken", "timespec", "verdict")
 
     def __init__(self, timespec: bytearray) -> None:
         self.timespec = timespec
-        #: Timeouts that have not spoken; more than one when the operation had to be started again.
-        self.silent_timeouts = 1
+        #: More than one when the operation had to be started again, each with a timeout.
+        self.handovers: list[Handover] = []
+        #: How many of these timeouts have spoken.
+        self.spoken = 0
         #: What the operation itself said, while that waits for the timeout.
         self.result: int | None = None
         #: What the last timeout said, if it spoke first.
         self.verdict: int | None = None
+
+    @property
+    def silent_timeouts(self) -> int:
+        """How many timeouts have not spoken."""
+        return sum(handover.is_made for handover in self.handovers) - self.spoken
 
 
 class LinkedTimeouts:
@@ -51,15 +76,15 @@ class LinkedTimeouts:
         self._entries: dict[int, _Timed] = {}
         self._sweep_at = _MANY
 
-    def watch(self, operation: OperationFields, expires: float) -> bytearray:
+    def watch(self, operation: OperationFields, expires: float, handover: Handover) -> bytearray:
         """Begin to keep the books of an operation; returns the timespec of its timeout, which lives as long."""
         if len(self._entries) > self._sweep_at:
             self._sweep()
         timed = self._entries.get(operation.identifier)
         if timed is None:
             timed = self._entries[operation.identifier] = _Timed(timespec_of(expires))
-        else:
-            timed.silent_timeouts += 1
+        timed.handovers = [*filter(_is_made, timed.handovers), handover]
+        timed.verdict = None
         return timed.timespec
 
     def completed(self, operation: OperationFields, result: int) -> int | None:
@@ -80,7 +105,7 @@ class LinkedTimeouts:
         timed = self._entries.get(identifier)
         if timed is None or operation is None:
             return None
-        if verdict == _FIRED or timed.silent_timeouts == 1:
+        if verdict not in _DID_NOT_FIRE or timed.silent_timeouts == 1:
             timed.verdict = verdict
         if timed.result is None or timed.verdict is None:
             return None
@@ -90,7 +115,18 @@ class LinkedTimeouts:
         """The caller has dealt with the completion of a timeout."""
         timed = self._entries.get(identifier)
         if timed is not None:
-            timed.silent_timeouts -= 1
+            timed.spoken += 1
+
+    def has_missed(self, identifier: int, operation: OperationFields, verdict: int) -> bool:
+        """Whether a timeout has fired at a moment when its operation, which is in flight, could not be ended."""
+        timed = self._entries.get(identifier)
+        return (
+            verdict == -errno.ENOENT
+            and timed is not None
+            and timed.result is None
+            and operation.expires is not None
+            and operation.expires <= time.monotonic()
+        )
 
     def _sweep(self) -> None:
         """Drop what nobody asks for any more; now and then, so that a completion may be dealt with twice."""
@@ -103,13 +139,17 @@ class LinkedTimeouts:
 
     @staticmethod
     def _final(operation: OperationFields, result: int, verdict: int) -> int:
-        if verdict != _FIRED:
+        if verdict in _DID_NOT_FIRE:
             return result
         operation.partial_bytes = max(0, result)
-        return _FIRED
+        return -errno.ETIME
+
+
+def _is_made(handover: Handover) -> bool:
+    return handover.is_made
 
 
 def _can_be_expiry(operation: OperationFields, result: int) -> bool:
     if result < 0:
         return result in (-errno.ECANCELED, -errno.EINTR)
-    return operation.kind in _TRANSFERS and operation.whole and result < operation.view.nbytes
+    return operation.kind in _TRANSFERS and operation.whole and result < operation.length

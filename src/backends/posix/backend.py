@@ -6,6 +6,7 @@ events, makes the calls for what became ready, and reports.
 
     sockets.py        what is called when, and the records
     descriptors.py    what is known of one descriptor
+    vectors.py        transfers of several buffers, and datagrams
     event_set.py      epoll and poll, and the reasoning about readiness
     files.py          operations on files, and reads in place
     workers.py        the threads for those
@@ -23,7 +24,6 @@ A signal whose handler returns does not end a wait by itself (Python goes on wai
 from __future__ import annotations
 
 import errno
-import socket
 import sys
 from abc import abstractmethod
 from collections import deque
@@ -40,6 +40,7 @@ from proactor_trio.backends.contract import (
     Kind,
     OperationFields,
 )
+from proactor_trio.backends.doorbell import Doorbell
 from proactor_trio.backends.posix.capabilities import posix_capabilities
 from proactor_trio.backends.posix.event_set import EventSet, PollSet
 from proactor_trio.backends.posix.files import FileOperations
@@ -58,21 +59,26 @@ _ASK_AGAIN_SECONDS: Final = 50e-6
 class PosixBackend(Backend):
     """All but the event set, which the two classes at the end choose."""
 
-    native_kinds = frozenset(Kind) - {Kind.TIMER, Kind.SOFTWARE}
+    native_kinds = frozenset(Kind) - {
+        Kind.TIMER,
+        Kind.SOFTWARE,
+        Kind.FUTEX_WAIT,
+        Kind.FUTEX_WAKE,
+        Kind.MESSAGE,
+        Kind.SPLICE,
+        Kind.RECV_POOL,
+    }
 
     def __init__(self, complete: CompletionHook, options: BackendOptions) -> None:
         self.capabilities = posix_capabilities(options.allowed)
         self.native_multishot = frozenset({Kind.ACCEPT} if Capability.MULTISHOT in options.allowed else ())
-        self._wake_reader, self._wake_writer = socket.socketpair()
-        self._wake_reader.setblocking(False)
-        self._wake_writer.setblocking(False)
-        self._wake_descriptor = self._wake_reader.fileno()
-        self._woken = False
+        self._doorbell = Doorbell()
+        self._wake_descriptor = self._doorbell.reader()
+        self.messages: deque[int] = deque()  # no kernel brings any
         try:
             self._events = self._create_event_set(self._wake_descriptor)
         except OSError as error:
-            self._wake_reader.close()
-            self._wake_writer.close()
+            self._doorbell.close()
             raise BackendUnavailable(f"{self.name} cannot be set up: {error.strerror}", error.errno) from error
         self._ready = self._events.ready
         self._started: deque[OperationFields] = deque()
@@ -95,6 +101,8 @@ class PosixBackend(Backend):
             (Kind.RECV, self._sockets.begin_read),
             (Kind.RECV_BYTES, self._sockets.begin_read),
             (Kind.SEND, self._sockets.begin_write),
+            (Kind.RECV_FROM, self._sockets.begin_read),
+            (Kind.SEND_TO, self._sockets.begin_write),
             (Kind.STREAM_READ, self._sockets.begin_stream_read),
             (Kind.STREAM_WRITE, self._sockets.begin_stream_write),
             (Kind.SOCKET_CLOSE, self._sockets.begin_socket_close),
@@ -103,6 +111,12 @@ class PosixBackend(Backend):
             (Kind.FILE_WRITE, self._files.begin),
             (Kind.FILE_SYNC, self._files.begin),
             (Kind.FILE_CLOSE, self._begin_file_close),
+            (Kind.FILE_STATUS, self._files.begin),
+            (Kind.FILE_ALLOCATE, self._files.begin),
+            (Kind.FILE_TRUNCATE, self._files.begin),
+            (Kind.RENAME, self._files.begin),
+            (Kind.UNLINK, self._files.begin),
+            (Kind.MAKE_DIRECTORY, self._files.begin),
         ):
             self._begin[kind] = begin
 
@@ -187,27 +201,16 @@ class PosixBackend(Backend):
             or self._ready
             or self._turns
             or self._done
-            or self._woken
+            or self._doorbell.is_ringing
             or self._sockets.later
             or self._ledger.attempting
         )
 
     def wake(self) -> None:
-        # The flag says that a byte is there or about to be. Only the owner clears it, after it took the byte and before
-        # anybody looks at what the wake-up was for. An exception in here must not leave the flag without the byte.
-        if self._woken:
-            return
-        try:
-            self._woken = True
-            self._wake_writer.send(b"\0")
-        except OSError:
-            pass  # full: then it wakes anyway; closed: then nobody waits
-        except BaseException:
-            self._woken = False
-            raise
+        self._doorbell.ring()
 
     def wakeup_descriptor(self) -> int:
-        return self._wake_writer.fileno()
+        return self._doorbell.writer()
 
     def enable(self) -> None:
         pass
@@ -222,8 +225,7 @@ class PosixBackend(Backend):
     def abandon(self) -> None:
         # Nothing is unregistered: a child's descriptors lead to the same kernel objects as its parent's.
         self._events.close()
-        self._wake_reader.close()
-        self._wake_writer.close()
+        self._doorbell.close()
 
     def statistics(self) -> Mapping[str, int]:
         return {
@@ -259,17 +261,10 @@ class PosixBackend(Backend):
         while ready:
             for descriptor in self._sockets.take_events(ready[0]):
                 if descriptor == self._wake_descriptor:
-                    self._take_wake_up()
+                    self._doorbell.answer()
                 else:
                     self._events.forget(descriptor)  # left behind by one that was closed behind our back
             ready.popleft()
-
-    def _take_wake_up(self) -> None:
-        try:
-            self._wake_reader.recv(4096)
-        except BlockingIOError:
-            pass
-        self._woken = False
 
     def _recover(self) -> None:
         """Put right the operation that was being moved when an exception ended a poll() or a cancel()."""

@@ -10,17 +10,17 @@ from proactor_trio.backends.contract import Capability, CapabilityReport, Suppor
 _EMULATED: Final = {
     Capability.MULTISHOT: "an accept stays armed and takes every connection that is ready",
     Capability.LINKED_OPERATIONS: "the proactor starts each step when the one before has succeeded",
+    Capability.PROACTOR_MESSAGING: "a queue and a wake-up",
+    Capability.DEVICE_FENCE: "a fence's descriptor is waited for, and signals a semaphore",
     Capability.ABSOLUTE_TIMEOUT: "the proactor keeps the deadlines and shortens the wait",
+    Capability.REGISTERED_BUFFERS: "regions are plain memory: the kernel pins no buffers outside io_uring",
 }
 
 _MISSING: Final = {
-    Capability.FIXED_FILES: "not built yet; the kernel has no table of files outside io_uring",
-    Capability.REGISTERED_BUFFERS: "not built yet; the kernel pins no buffers outside io_uring",
+    Capability.FIXED_FILES: "the kernel has no table of files outside io_uring",
     Capability.ZERO_COPY_SEND: "sends are copied by the kernel",
     Capability.DMABUF: "readiness calls move bytes through the processor",
-    Capability.DEVICE_FENCE: "not built yet; a fence's descriptor can be waited for by HandlePoll",
     Capability.FUTEX_OPERATIONS: "a futex cannot be waited for together with descriptors",
-    Capability.PROACTOR_MESSAGING: "not built yet; other threads reach a proactor by submit() and wake()",
     Capability.WAIT_COMPLETION_PACKET: "Windows only",
 }
 

@@ -5,8 +5,9 @@ harmless:
 
 1. A report stays at the head of `reports` while the hook runs and is removed afterwards. Before the hook is called, the
    operation is looked up in `in_flight`: the report of one that is no longer there was delivered already. So there may
-   be two reports of one operation; the second is dropped. A report with MORE leaves its operation in flight; for
-   these `_delivering` notes how many deliveries the hook had taken over before.
+   be two reports of one operation; the second is dropped. A report with MORE leaves its operation in flight, and the
+   hook may go on with a MULTISHOT operation after any report; for these `_delivering` notes how many deliveries the
+   hook had taken over before.
 2. `attempting` names the operation that is just being moved. If `poll()` or `cancel()` finds it set, then the last one
    was interrupted, and that operation is put right: it has a report and waits nowhere, or it waits and its flags are
    set so that it is tried again, or it is begun anew. All steps may be done twice.
@@ -31,6 +32,7 @@ MORE: Final = int(CompletionFlags.MORE)
 #: There is no outcome.
 NOTHING: Final = object()
 
+_NO_FLAGS: Final = OperationFlags.NONE
 _MULTISHOT: Final = int(OperationFlags.MULTISHOT)
 _TRANSFERS: Final = (Kind.RECV, Kind.SEND)  # their `backend_state` counts what was moved
 
@@ -79,7 +81,7 @@ class Ledger:
                 if in_flight.get(identifier) is operation:
                     if type(result) is not int:
                         result = _as_number(operation, result)
-                    if flags:
+                    if flags or operation.flags is not _NO_FLAGS:
                         self._delivering = (reports[0], operation.deliveries)
                     delivered += 1
                     complete(operation, result, flags)
@@ -130,8 +132,8 @@ class Ledger:
 
     def close(self) -> None:
         """Close the connections that nobody took."""
-        for _operation, _identifier, result, _flags in self.reports:
-            if type(result) is tuple:
+        for operation, _identifier, result, _flags in self.reports:
+            if operation.kind is Kind.ACCEPT and type(result) is tuple:
                 os.close(result[0])
         self.reports.clear()
 
@@ -158,10 +160,14 @@ def moved_bytes(operation: OperationFields) -> int:
 
 
 def _as_number(operation: OperationFields, result: Any) -> int:
-    """What a call returned that is no number: received bytes, an accepted connection, None of a close."""
+    """What a call returned that is no number: received bytes, an accepted connection, a datagram, None of a close."""
     if type(result) is bytes:
         operation.data = result
         return len(result)
+    if operation.kind is Kind.RECV_FROM:
+        count, _ancillary, message_flags, sender = result
+        operation.data = (sender, b"", message_flags)
+        return int(count)
     if type(result) is tuple:
         descriptor: int = result[0]
         os.set_blocking(descriptor, False)

@@ -5,8 +5,9 @@ is in descriptors.py.
 
 * A listener with MULTISHOT gives at most `ACCEPTS_AT_A_TIME` connections, and a transfer that is to be completed makes
   at most `CALLS_AT_A_TIME` calls; then it is the others' turn, and theirs again in the next poll.
-* A connection to a Unix listener whose queue is full is tried again by the clock, at most every 50 ms: the kernel has
-  no event for it. Nothing else here ever wakes up without cause.
+* A connection to a Unix listener whose queue is full, and a datagram to an address of a Unix socket whose queue is full
+  (MSG_DONTWAIT), are tried again by the clock, at most every 50 ms: the kernel has no event for either. Nothing else
+  here ever wakes up without cause.
 * A descriptor is closed by the close operation that the proactor passes through here. What is pending on it ends first.
 """
 
@@ -37,6 +38,14 @@ from proactor_trio.backends.posix.event_set import (
     look,
 )
 from proactor_trio.backends.posix.ledger import MORE, NOTHING, Ledger, goes_on, progress_of
+from proactor_trio.backends.posix.vectors import (
+    NO_SIGNAL,
+    receive_datagram,
+    receive_pieces,
+    rest_of,
+    send_datagram,
+    send_pieces,
+)
 
 ACCEPTS_AT_A_TIME: Final = 16
 CALLS_AT_A_TIME: Final = 16
@@ -44,7 +53,8 @@ LONGEST_PATIENCE_SECONDS: Final = 0.05
 
 _RECV: Final = Kind.RECV
 _RECV_BYTES: Final = Kind.RECV_BYTES
-_NO_SIGNAL: Final = (getattr(socket, "MSG_NOSIGNAL", 0),)
+_SEND: Final = Kind.SEND
+_DO_NOT_WAIT: Final = int(getattr(socket, "MSG_DONTWAIT", 0))
 _SO_ERROR: Final = ((socket.SOL_SOCKET,), (socket.SO_ERROR,))
 _CONNECTING: Final = (errno.EINPROGRESS, errno.EALREADY, errno.EINTR)
 _CONNECTED: Final = (0, errno.EISCONN)
@@ -97,7 +107,7 @@ class DescriptorOperations:
                     self._attempt_writes(record)
             if record.polls:
                 self._attempt_polls(record)
-            if self._level_triggered:
+            if self._level_triggered or record.calls is None:
                 self._settle(record)
         return unknown
 
@@ -192,19 +202,16 @@ class DescriptorOperations:
                 kind = operation.kind
                 if kind is _RECV and not operation.whole:
                     view = operation.view
-                    (ledger.outcome,) = map(record.calls.recv_into, (view,))
-                    emptied = ledger.outcome < view.nbytes
+                    if type(view) is tuple:
+                        receive_pieces(ledger, record, view)
+                    else:
+                        (ledger.outcome,) = map(record.calls.recv_into, (view,))
+                    emptied = ledger.outcome < operation.length
                 elif kind is _RECV_BYTES:
                     length = operation.length
                     (ledger.outcome,) = map(record.calls.recv, (length,))
                     emptied = len(ledger.outcome) < length
-                elif not (
-                    self._accept(record, operation)
-                    if kind is Kind.ACCEPT
-                    else self._read_stream(operation)
-                    if kind is Kind.STREAM_READ
-                    else self._receive_whole(record, operation)
-                ):
+                elif not self._read_otherwise(record, operation):
                     self._wait_for_turn(record)
                     return
             except BlockingIOError:
@@ -234,18 +241,18 @@ class DescriptorOperations:
                 return
             ledger.attempts += 1
             try:
-                if operation.kind is Kind.CONNECT:
-                    if not self._connect(record, operation):
-                        self._try_later(record)
-                        return
-                elif operation.kind is Kind.STREAM_WRITE:
-                    self._write_stream(operation)
-                elif not operation.whole:
-                    (ledger.outcome,) = map(record.calls.send, (operation.view,), _NO_SIGNAL)
-                elif not self._send_whole(record, operation):
-                    self._wait_for_turn(record)
+                if operation.kind is _SEND and not operation.whole:
+                    view = operation.view
+                    if type(view) is tuple:
+                        send_pieces(ledger, record, view, operation.message_flags)
+                    else:
+                        (ledger.outcome,) = map(record.calls.send, (view,), (operation.message_flags | NO_SIGNAL,))
+                elif not self._write_otherwise(record, operation):
                     return
             except BlockingIOError:
+                if operation.kind is Kind.SEND_TO and operation.message_flags & _DO_NOT_WAIT:
+                    self._try_later(record)
+                    return
                 if not self._watch(record, self._write_interest, operation):
                     del writes[0]
                 record.writable = False
@@ -255,6 +262,35 @@ class DescriptorOperations:
             reports.append((operation, operation.identifier, ledger.outcome, 0))
             ledger.outcome = NOTHING
             del writes[0]
+
+    def _read_otherwise(self, record: Descriptor, operation: OperationFields) -> bool:
+        """Make the calls of the rarer kinds. False: the operation goes on when it is its turn again."""
+        kind = operation.kind
+        if kind is Kind.ACCEPT:
+            return self._accept(record, operation)
+        if kind is Kind.STREAM_READ:
+            return self._read_stream(operation)
+        if kind is Kind.RECV_FROM:
+            receive_datagram(self._ledger, record, operation)
+            return True
+        return self._receive_whole(record, operation)
+
+    def _write_otherwise(self, record: Descriptor, operation: OperationFields) -> bool:
+        """Make the calls of the rarer kinds. False: the operation goes on later, and that is arranged."""
+        kind = operation.kind
+        if kind is Kind.CONNECT:
+            if self._connect(record, operation):
+                return True
+            self._try_later(record)
+            return False
+        if kind is Kind.STREAM_WRITE:
+            self._write_stream(operation)
+        elif kind is Kind.SEND_TO:
+            send_datagram(self._ledger, record, operation)
+        elif not self._send_whole(record, operation):
+            self._wait_for_turn(record)
+            return False
+        return True
 
     def _accept(self, record: Descriptor, operation: OperationFields) -> bool:
         """Take a connection, or several. False: the operation goes on when it is its turn again."""
@@ -278,14 +314,17 @@ class DescriptorOperations:
         view, progress = operation.view, progress_of(operation)
         done = sum(progress)
         for _ in range(CALLS_AT_A_TIME):
-            if done == view.nbytes:
+            if done == operation.length:
                 break
-            progress.extend(map(record.calls.recv_into, (view[done:],)))
+            if type(view) is tuple:
+                progress.extend(map(os.readv, (record.descriptor,), (rest_of(view, done),)))
+            else:
+                progress.extend(map(record.calls.recv_into, (view[done:],)))
             if not progress[-1]:
                 break
             done += progress[-1]
         else:
-            if done < view.nbytes:
+            if done < operation.length:
                 progress[:] = [done]
                 return False
         ledger.outcome = done
@@ -295,11 +334,15 @@ class DescriptorOperations:
         """Send the view as far as there is room. False: the operation goes on when it is its turn again."""
         ledger = self._ledger
         view, progress = operation.view, progress_of(operation)
+        flags = (operation.message_flags | NO_SIGNAL,)
         done = sum(progress)
         for _ in range(CALLS_AT_A_TIME):
-            progress.extend(map(record.calls.send, (view[done:],), _NO_SIGNAL))
+            if type(view) is tuple:
+                progress.extend(map(record.calls.sendmsg, (rest_of(view, done),), ((),), flags))
+            else:
+                progress.extend(map(record.calls.send, (view[done:],), flags))
             done += progress[-1]
-            if done == view.nbytes:
+            if done == operation.length:
                 ledger.outcome = done
                 return True
         progress[:] = [done]
@@ -348,7 +391,7 @@ class DescriptorOperations:
 
     def _stream_record(self, operation: OperationFields) -> Descriptor:
         record = self.records.get(operation.descriptor)
-        if record is not None and not (record.is_same_file() or record.calls is None):
+        if record is not None and not record.is_same_file() and (record.inode or record.calls is not None):
             self.drop(record, -errno.EBADF)
             record = None
         if record is None:

@@ -20,6 +20,7 @@ from queue import SimpleQueue
 from typing import Final
 
 from proactor_trio.backends.contract import Kind, OperationFields
+from proactor_trio.backends.posix import file_calls
 
 THREADS: Final = 4
 CLOSING_PATIENCE_SECONDS: Final = 5.0
@@ -124,6 +125,21 @@ def perform(operation: OperationFields) -> int:
                 (os.fdatasync if operation.data_only else os.fsync)(operation.descriptor)
             case Kind.FILE_CLOSE:
                 os.close(operation.descriptor)
+            case Kind.FILE_STATUS:
+                if operation.path:
+                    operation.data = os.stat(operation.path, follow_symlinks=operation.follow_links)
+                else:
+                    operation.data = os.stat(operation.descriptor)
+            case Kind.FILE_TRUNCATE:
+                os.ftruncate(operation.descriptor, operation.length)
+            case Kind.FILE_ALLOCATE:
+                return file_calls.allocate(operation)
+            case Kind.RENAME:
+                return file_calls.rename(operation)
+            case Kind.UNLINK:
+                (os.rmdir if operation.mode else os.unlink)(operation.path)
+            case Kind.MAKE_DIRECTORY:
+                os.mkdir(operation.path, operation.mode)
             case kind:
                 raise AssertionError(f"{kind!r} is no file operation")
     except InterruptedError:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 if TYPE_CHECKING:
     from proactor_trio._kernel.cancel import CancelReason
 
+_MANY: Final = 1000
 _MANY_DEAD: Final = 1000
 _DEAD_PER_LIVING: Final = 2
 
@@ -43,18 +44,22 @@ class Entry:
 class Deadlines:
     """The heap. `heap` is read by the run loop to see in one step whether there is any deadline."""
 
-    __slots__ = ("_dead", "_sequence", "heap")
+    __slots__ = ("_dead", "_look_at", "_sequence", "heap")
 
     def __init__(self) -> None:
         self.heap: list[tuple[float, int, Entry]] = []
         self._sequence = 0
         self._dead = 0
+        self._look_at = _MANY  # the length at which to look for those that are over and did not say so
 
     def add(self, deadline: float, scope: Expiring) -> Entry:
         """Register a finite deadline."""
         entry = Entry(deadline, scope)
         self._sequence += 1
         heapq.heappush(self.heap, (deadline, self._sequence, entry))
+        if len(self.heap) > self._look_at:
+            self._rebuild()
+            self._look_at = max(_MANY, 2 * len(self.heap))
         return entry
 
     def discard(self, entry: Entry) -> None:
@@ -71,7 +76,7 @@ class Deadlines:
             self._rebuild()
 
     def _rebuild(self) -> None:
-        self.heap[:] = [item for item in self.heap if item[2].scope is not None]
+        self.heap[:] = [item for item in self.heap if item[2].scope is not None and not item[2].scope.is_over()]
         heapq.heapify(self.heap)
         self._dead = 0
 

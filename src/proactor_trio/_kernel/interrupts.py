@@ -23,6 +23,7 @@ from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from proactor_trio._kernel.context import CONTEXT, running_task
+from proactor_trio.proactor.signal_layers import HandlerLayer
 
 if TYPE_CHECKING:
     from proactor_trio._kernel.run import Run
@@ -95,12 +96,12 @@ def currently_ki_protected() -> bool:
 class InterruptHandler:
     """Our SIGINT handler for the length of a run on the main thread."""
 
-    __slots__ = ("_handler", "_only_at_checkpoints", "_run")
+    __slots__ = ("_layer", "_only_at_checkpoints", "_run")
 
     def __init__(self, run: Run, only_at_checkpoints: bool) -> None:
         self._run = run
         self._only_at_checkpoints = only_at_checkpoints
-        self._handler: Callable[[int, FrameType | None], None] | None = None
+        self._layer: HandlerLayer | None = None
 
     def install(self) -> None:
         """Take SIGINT over, if this is the main thread and nobody else has a handler of their own."""
@@ -108,15 +109,14 @@ class InterruptHandler:
             threading.current_thread() is threading.main_thread()
             and signal.getsignal(signal.SIGINT) is signal.default_int_handler
         ):
-            self._handler = self._handle
-            signal.signal(signal.SIGINT, self._handler)
+            self._layer = HandlerLayer(signal.SIGINT, self._handle)
+            self._layer.put()
 
     def remove(self) -> None:
         """Give SIGINT back, unless somebody has taken it since."""
-        if self._handler is not None:
-            if signal.getsignal(signal.SIGINT) is self._handler:
-                signal.signal(signal.SIGINT, signal.default_int_handler)
-            self._handler = None
+        if self._layer is not None:
+            self._layer.take()
+            self._layer = None
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if CONTEXT.run is not self._run:

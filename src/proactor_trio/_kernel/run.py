@@ -16,7 +16,6 @@ from __future__ import annotations
 import math
 import os
 import random
-import signal
 import threading
 import time
 import warnings
@@ -53,6 +52,7 @@ from proactor_trio.proactor.affinity import bind_thread
 from proactor_trio.proactor.operation import Operation
 from proactor_trio.proactor.options import ProactorOptions
 from proactor_trio.proactor.proactor import Proactor
+from proactor_trio.proactor.signal_layers import WakeupLayer
 
 T = TypeVar("T")
 
@@ -106,7 +106,7 @@ class Run:
         self._idle_reason: float | None = None
         self._async_generators = AsyncGenerators(self)
         self._interrupt_handler = InterruptHandler(self, only_interrupt_at_checkpoints)
-        self._previous_wakeup_descriptor: int | None = None
+        self._wakeup: WakeupLayer | None = None
         self._sniffio_name: str | None = None
         self._last_let_go = 0.0
         self._crashed = False
@@ -452,9 +452,9 @@ class Run:
         """So that a signal that arrives just before the wait ends it."""
         if threading.current_thread() is not threading.main_thread():
             return
-        descriptor = self.proactor.wakeup_descriptor()
-        self._previous_wakeup_descriptor = signal.set_wakeup_fd(descriptor, warn_on_full_buffer=False)
-        if self._previous_wakeup_descriptor != -1:
+        self._wakeup = WakeupLayer(self.proactor.wakeup_descriptor())
+        self._wakeup.put()
+        if self._wakeup.hides_foreign():
             warnings.warn(
                 "signal.set_wakeup_fd() was in use already; it does not work while this run lasts",
                 RuntimeWarning,
@@ -462,9 +462,9 @@ class Run:
             )
 
     def _remove_wakeup_descriptor(self) -> None:
-        if self._previous_wakeup_descriptor is not None:
-            signal.set_wakeup_fd(self._previous_wakeup_descriptor)
-            self._previous_wakeup_descriptor = None
+        if self._wakeup is not None:
+            self._wakeup.take()
+            self._wakeup = None
 
 
 def run(
@@ -539,10 +539,6 @@ def current_time() -> float:
 
 def _forget_inherited_run() -> None:
     """In a forked child: the run of the parent is not ours; a new one may be started."""
-    if CONTEXT.run is not None:
-        CONTEXT.run._previous_wakeup_descriptor = None
-        if threading.current_thread() is threading.main_thread():
-            signal.set_wakeup_fd(-1)
     CONTEXT.run = None
 
 

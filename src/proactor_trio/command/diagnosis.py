@@ -15,6 +15,7 @@ from typing import Final
 
 from proactor_trio import __version__
 from proactor_trio.backends.select import AUTO, PREFERENCE, backend_names, requested_name
+from proactor_trio.command.data_paths import DataPath, data_paths
 from proactor_trio.proactor import BackendUnavailable, Capability, CapabilityReport, Proactor
 
 _HELPER: Final = "proactor_trio.backends.io_uring._native"
@@ -69,6 +70,7 @@ class Diagnosis:
     system: str
     kernel: str
     machine: str
+    data_paths: list[DataPath]
 
 
 def _choose(backend: str | None) -> tuple[Choice | None, str | None]:
@@ -147,4 +149,5 @@ def diagnose(backend: str | None) -> Diagnosis:
         system=sys.platform,
         kernel=f"{platform.system()} {platform.release()}",
         machine=platform.machine(),
+        data_paths=data_paths(backend),
     )

@@ -42,6 +42,9 @@ def as_dictionary(diagnosis: Diagnosis) -> dict[str, Any]:
         "failure": diagnosis.failure,
         "backends": [_backend_as_dictionary(backend) for backend in diagnosis.backends],
         "capabilities": {} if choice is None else _capabilities_as_dictionary(choice),
+        "data_paths": [
+            {"name": path.name, "usable": path.usable, "reason": path.reason} for path in diagnosis.data_paths
+        ],
     }
 
 
@@ -106,6 +109,8 @@ def as_text(diagnosis: Diagnosis) -> str:
                 for capability, report in choice.capabilities.items()
             ]
         )
+    lines += ["", "data paths between devices"]
+    lines += _rows([(path.name, "usable" if path.usable else "no", path.reason) for path in diagnosis.data_paths])
     return "\n".join(lines)
 
 

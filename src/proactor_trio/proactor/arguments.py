@@ -8,15 +8,25 @@ from __future__ import annotations
 
 from typing import Any
 
+from proactor_trio.proactor.memory.access import Access
+from proactor_trio.proactor.memory.span import Span
+from proactor_trio.proactor.memory.views import byte_view
+
 
 def readable_view(buffer: Any, argument: str) -> memoryview:
-    """A byte view of what is to be sent or written. Raises TypeError naming the argument."""
-    return _byte_view(buffer, argument)
+    """A byte view of what is to be sent or written, a bytes-like object or a Span.
+
+    Raises TypeError naming the argument, and what `Span.view_for()` raises.
+    """
+    return buffer.view_for(Access.READ, argument) if type(buffer) is Span else byte_view(buffer, argument)
 
 
 def writable_view(buffer: Any, argument: str) -> memoryview:
-    """A byte view of what is to be filled. Raises TypeError naming the argument, also for read-only memory."""
-    view = _byte_view(buffer, argument)
+    """A byte view of what is to be filled, a bytes-like object or a Span.
+
+    Raises TypeError naming the argument, also for read-only memory, and what `Span.view_for()` raises.
+    """
+    view = buffer.view_for(Access.WRITE, argument) if type(buffer) is Span else byte_view(buffer, argument)
     if view.readonly:
         raise TypeError(f"{argument} must be writable, not a read-only {type(buffer).__name__}")
     return view
@@ -28,13 +38,3 @@ def check_integer(value: Any, argument: str, smallest: int, largest: int) -> Non
         raise TypeError(f"{argument} must be an integer, not {type(value).__name__}")
     if not smallest <= value <= largest:
         raise ValueError(f"{argument} must be from {smallest} to {largest}, not {value}")
-
-
-def _byte_view(buffer: Any, argument: str) -> memoryview:
-    try:
-        view = memoryview(buffer)
-    except TypeError:
-        raise TypeError(f"{argument} must be a bytes-like object, not {type(buffer).__name__}") from None
-    if not view.c_contiguous:
-        raise TypeError(f"{argument} must be contiguous")
-    return view if view.format == "B" and view.ndim == 1 else view.cast("B")

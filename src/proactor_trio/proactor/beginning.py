@@ -9,17 +9,18 @@ was begun already; a chain knows how far it has got; a close that waits is known
 
 from __future__ import annotations
 
-from collections import deque
+import errno
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from proactor_trio.backends.contract import Backend, Kind, OperationFlags
 from proactor_trio.proactor.chain import Chain
 from proactor_trio.proactor.closing import HeldCloses, operations_before
+from proactor_trio.proactor.delivery import Delivery
 from proactor_trio.proactor.errors import CANCELED
 from proactor_trio.proactor.expiries import Expiries
-from proactor_trio.proactor.multishot import EmulatedMultishot
-from proactor_trio.proactor.operation import Operation, SoftwareOperation
+from proactor_trio.proactor.operation import Operation, OperationState, SoftwareOperation
 from proactor_trio.proactor.software import EMULATED_KINDS, SoftwareOperations
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Beginning:
         "expiries",
         "held_closes",
         "multishot",
+        "pending",
         "software",
     )
 
@@ -50,35 +52,30 @@ class Beginning:
         proactor: Proactor,
         backend: Backend,
         in_flight: dict[int, Operation],
-        register: Callable[[Operation], None],
+        delivery: Delivery,
     ) -> None:
-        """register: gives an operation its identifier and its place in flight."""
         self._proactor = proactor
         self._backend = backend
         self._native_kinds = backend.native_kinds
         self._in_flight = in_flight
-        self._register = register
+        self._register = proactor.register
         self.software = SoftwareOperations()
         self.expiries = Expiries(in_flight)
         self._keep_deadline: Callable[[Operation, float], None] = self.expiries.add
         self._native_deadlines = backend.native_deadlines
-        self.multishot = EmulatedMultishot(backend)
+        self.multishot = delivery.multishot
         self.held_closes = HeldCloses()
         self.chains: dict[Chain, None] = {}
-        #: Completed steps whose chains have to go on: chain, step, its identifier.
-        self.chain_steps: deque[tuple[Chain, Operation, int]] = deque()
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether nothing here waits for the next poll."""
-        software = self.software
-        return not (
-            self.multishot.waiting
-            or software.due
-            or software.timers
-            or self.expiries.heap
-            or self.chain_steps
-            or self.held_closes.held
+        self.chain_steps = delivery.chain_steps
+        #: What waits here for the next poll: containers that stay the same objects.
+        self.pending = (
+            self.multishot.waiting,
+            self.multishot.paused,
+            self.software.due,
+            self.software.timers,
+            self.expiries.heap,
+            self.chain_steps,
+            self.held_closes.held,
         )
 
     def begin_chain(self, steps: list[Operation]) -> None:
@@ -87,6 +84,7 @@ class Beginning:
             self.begin(steps[0])
             return
         for step in steps:
+            step.zero_copy = False  # see operations/net.py
             if not step.identifier:
                 self._register(step)
         chain = steps[0]._chain
@@ -104,8 +102,13 @@ class Beginning:
             return
         if operation.is_close:
             self._begin_close(operation)
-        elif operation._resource_is_closed():
+        elif operation._resource_is_closed() or operation.state is OperationState.CANCELLING:
             self.software.end(operation, operation.identifier, CANCELED)
+        elif refusal := operation._refusal():
+            if refusal == -errno.EAGAIN:
+                self.multishot.wait_in_line(operation)
+            else:
+                self.software.end(operation, operation.identifier, refusal)
         elif operation.expires is not None:
             self._begin_with_deadline(operation)
         else:
@@ -152,7 +155,7 @@ class Beginning:
         if resource.closed and resource.closed_by != operation.identifier:
             self.software.end(operation, operation.identifier, CANCELED)
             return
-        before = operations_before(operation, self.chains)
+        before = operations_before(operation, self.chains) + self.multishot.held(resource)
         resource.closed_by = operation.identifier
         resource._detach()
         if before:
@@ -166,20 +169,67 @@ class Beginning:
 
     def begin_prefix(self, steps: Sequence[Operation]) -> int:
         """Begin the longest prefix that can be handed over at once, at least one step."""
+        first = steps[0]
+        if isinstance(first, SoftwareOperation) and self._is_ready(first):
+            following = self._native_prefix(steps[1:])
+            begun = first._begin_ahead_of(self._proactor, following) if following else 0
+            if begun:
+                first.started = True
+                return 1 + begun
+        native = self._native_prefix(steps)
+        if self._begin_ahead_of_software(native, steps[len(native) :]):
+            return len(native)
+        length = self._backend.linkable(native) if len(native) > 1 else 0
+        if not length:
+            self.begin(first)
+            return 1
+        if not first.started:
+            self._backend.start_chain(steps[:length])
+        return length
+
+    def _begin_ahead_of_software(self, native: Sequence[Operation], rest: Sequence[Operation]) -> bool:
+        """Begin native steps together with what the kernel can already do of the software step behind them, if any."""
+        following = rest[0] if rest else None
+        if not native or not isinstance(following, SoftwareOperation) or not self._is_ready(following):
+            return False
+        ahead = following._kernel_part(self._proactor)
+        if not ahead or self._backend.linkable((*native, *ahead)) < len(native) + len(ahead):
+            return False
+        if not native[0].started:
+            for operation in ahead:
+                operation._proactor = self._proactor
+                operation.state = OperationState.SUBMITTED
+                if not operation.identifier:
+                    self._register(operation)
+            self._backend.start_chain((*native, *ahead))
+        return True
+
+    def _native_prefix(self, steps: Sequence[Operation]) -> Sequence[Operation]:
         usable = 0
         for step in steps:
-            if step.kind not in self._native_kinds or step._resource_is_closed():
+            if step.kind not in self._native_kinds or not self._is_ready(step):
                 break
             if step.expires is not None and not self._native_deadlines:
                 break
             usable += 1
-        length = self._backend.linkable(steps[:usable]) if usable > 1 else 0
-        if not length:
-            self.begin(steps[0])
-            return 1
-        if not steps[0].started:
-            self._backend.start_chain(steps[:length])
-        return length
+        return steps[:usable]
+
+    def _is_ready(self, step: Operation) -> bool:
+        return not (step._resource_is_closed() or step.state is OperationState.CANCELLING or step._refusal())
+
+    def begin_behind(self, head: Operation, following: Sequence[Operation]) -> int:
+        """Hand over an operation of our own with steps of a chain linked behind it; returns how many, 0: none of it.
+
+        May be called again for the same head.
+        """
+        steps = (head, *following)
+        if not head.identifier:
+            if self._backend.linkable(steps) < len(steps):
+                return 0
+            self._register(head)
+        if not head.started:
+            self._backend.start_chain(steps)
+        return len(following)
 
     def end_cancelled(self, operation: Operation) -> None:
         """Complete an operation that was not begun as cancelled."""
@@ -188,12 +238,23 @@ class Beginning:
     # What goes on by itself --------------------------------------------------------------------------------------
 
     def go_on(self) -> None:
-        """Before a poll: start again what is MULTISHOT by emulation, and end what has expired."""
+        """Before a poll: begin again what is MULTISHOT by our own doing, and end what has expired."""
         self.go_on_with_chains()
-        if self.multishot.waiting:
-            self.multishot.start_again()
+        if self.multishot.waiting or self.multishot.paused:
+            while (operation := self.multishot.first_due()) is not None:
+                self._begin_again(operation)
         if self.expiries.heap:
             self._end_expired()
+
+    def _begin_again(self, operation: Operation) -> None:
+        if operation.state is OperationState.CANCELLING or operation._resource_is_closed():
+            self.software.end(operation, operation.identifier, CANCELED)
+        elif operation.expires is None:
+            self.start(operation)
+        elif operation.expires <= time.monotonic():
+            self.software.end(operation, operation.identifier, -errno.ETIME)
+        else:
+            self._begin_with_deadline(operation)
 
     def _end_expired(self) -> None:
         for operation in self.expiries.expired():
@@ -202,6 +263,8 @@ class Beginning:
     def limit_wait(self, timeout: float | None) -> float | None:
         """The wait that may not be exceeded, given the caller's."""
         timeout = self.software.limit_wait(timeout)
+        if self.multishot.paused:
+            timeout = self.multishot.limit_wait(timeout)
         return self.expiries.limit_wait(timeout) if self.expiries.heap else timeout
 
     def go_on_with_chains(self) -> None:
@@ -221,7 +284,10 @@ class Beginning:
 
     def cancel(self, operation: Operation) -> None:
         """Ask whoever performs an operation that has begun to end it."""
-        if operation.kind in self._native_kinds:
+        if (self.multishot.waiting or self.multishot.paused) and self.multishot.holds(operation):
+            self.software.end(operation, operation.identifier, CANCELED)
+            self.multishot.forget(operation)
+        elif operation.kind in self._native_kinds:
             self._backend.cancel(operation)
         elif operation.kind is Kind.SOFTWARE:
             assert isinstance(operation, SoftwareOperation)

@@ -24,7 +24,7 @@ def check_batch(operations: Sequence[Operation]) -> None:
         if not isinstance(operation, Operation):
             raise TypeError(f"operations must be proactor operations, not {type(operation).__name__}")
         _check_flags(operation)
-    if operations[-1].flags & OperationFlags.LINKED:
+    if operations[-1].flags and operations[-1].flags & OperationFlags.LINKED:
         raise ValueError(f"flags: {type(operations[-1]).__name__} is LINKED but is the last of its batch")
     if len(set(map(id, operations))) != len(operations):
         raise ValueError("operations: the same operation stands in this batch twice")
@@ -47,6 +47,8 @@ def _check_flags(operation: Operation) -> None:
             raise ValueError(f"flags: {name} cannot have a successor in a chain")
         if operation.flags & OperationFlags.MULTISHOT:
             raise ValueError(f"flags: {name} cannot be both MULTISHOT and LINKED")
+    elif operation.flags & OperationFlags.SILENT:
+        raise ValueError(f"flags: {name} is SILENT but not LINKED: nobody would learn of its end")
 
 
 def split_batch(operations: Sequence[Operation]) -> list[list[Operation]]:
@@ -54,7 +56,7 @@ def split_batch(operations: Sequence[Operation]) -> list[list[Operation]]:
     chains: list[list[Operation]] = [[]]
     for operation in operations:
         chains[-1].append(operation)
-        if not operation.flags & OperationFlags.LINKED:
+        if not operation.flags or not operation.flags & OperationFlags.LINKED:
             chains.append([])
     return chains[:-1]
 
@@ -74,12 +76,13 @@ class ChainOwner(Protocol):
 class Chain:
     """A chain in flight. `started`: how many steps were begun; `finished`: how many have completed."""
 
-    __slots__ = ("_broken", "_owner", "finished", "started", "steps")
+    __slots__ = ("_broken", "_head", "_owner", "finished", "started", "steps")
 
     def __init__(self, steps: list[Operation], owner: ChainOwner) -> None:
         self.steps = steps
         self._owner = owner
         self._broken = False
+        self._head = 0  # the first of the steps that were handed over together last
         self.started = 0
         self.finished = 0
         for step in reversed(steps):  # the first one last: it says that this is done
@@ -88,6 +91,7 @@ class Chain:
     def begin(self) -> None:
         """Begin what can begin now."""
         first = self.started
+        self._head = first
         self.started = first + self._owner.begin_prefix(self.steps[first:])
 
     def has_begun(self, step: Operation) -> bool:
@@ -95,11 +99,15 @@ class Chain:
         return self.steps.index(step) < self.started
 
     def waiting_links(self, resource: object) -> list[Operation]:
-        """The steps on a resource that the kernel will look up only when it comes to them."""
+        """The steps on a resource that the kernel may look up only when it comes to them.
+
+        Also the step whose predecessor has just completed: a deferred ring begins it in the next system call. What was
+        handed over by itself was looked up then.
+        """
         return [
             step
-            for step in self.steps[self.finished + 1 : self.started]
-            if step.identifier and step.resource() is resource
+            for step in self.steps[max(self.finished, self._head + 1) : self.started]
+            if step.identifier and (step.resource() is resource or step in getattr(resource, "users", ()))
         ]
 
     @property

@@ -3,7 +3,8 @@
 Facts: the kernel looks a descriptor's number up when it begins an operation. For most that is when the operation is
 submitted. A link of a chain that has not started, and a file operation that was handed to a worker, are looked up
 later; if the number was closed and given away by then, they would read, write or send to a stranger. And such
-operations are not found by a cancellation that names the descriptor.
+operations are not found by a cancellation that names the descriptor. A deferred ring starts a link in the system call
+after the one that reported its predecessor; one that was closed under then would wait for ever, and hold the file open.
 
 So: a close first cancels these operations one by one, and goes to the backend when the last of them has completed.
 """

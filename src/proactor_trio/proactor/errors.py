@@ -122,6 +122,12 @@ class Unimplemented(ProactorError):
     status = StatusCode.UNIMPLEMENTED
 
 
+class Unavailable(ProactorError):
+    """This machine or backend cannot do it now; the text says what is missing."""
+
+    status = StatusCode.UNAVAILABLE
+
+
 class DataLoss(ProactorError):
     """The other side vanished, and what it would have said is not known."""
 

@@ -62,5 +62,5 @@ class Expiries:
     def _drop_completed(self) -> None:
         living = [entry for entry in self.heap if self._in_flight.get(entry[2]) is entry[3]]
         heapq.heapify(living)
-        self.heap = living
+        self.heap[:] = living
         self._rebuild_at = max(_MANY, 2 * len(living))

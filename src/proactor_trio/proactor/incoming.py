@@ -53,16 +53,18 @@ class Batch:
 
 
 class CancelRequest:
-    """A `cancel()` that came from another thread."""
+    """A `cancel()` that came from another thread. It is for the submission that was in flight then."""
 
-    __slots__ = ("_cancel", "_operation")
+    __slots__ = ("_cancel", "_identifier", "_operation")
 
     def __init__(self, operation: Operation, cancel: Callable[[Operation], bool]) -> None:
         self._operation = operation
+        self._identifier = operation.identifier  # 0: it has not begun
         self._cancel = cancel
 
     def take(self) -> None:
-        self._cancel(self._operation)
+        if self._identifier in (0, self._operation.identifier):
+            self._cancel(self._operation)
 
 
 class FinishRequest:
@@ -97,7 +99,8 @@ class PostedCalls:
     def make(self, errors: CompletionErrors) -> None:
         """Make those that wait now; what they post themselves waits for the next poll."""
         for _ in range(len(self.waiting)):
-            call = self.waiting.popleft()
+            call = self.waiting[0]
+            del self.waiting[0]  # by no call: an interruption between this and the call would lose it
             try:
                 call()
             except Exception as error:

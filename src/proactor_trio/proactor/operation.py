@@ -15,12 +15,18 @@ from __future__ import annotations
 import errno
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Protocol, TypedDict, Unpack
 
-from proactor_trio.backends.contract import CompletionFlags, Kind, OperationFields, OperationFlags
-from proactor_trio.proactor.errors import CancelCause, DeadlineExceeded, OperationCancelled, system_error
+from proactor_trio.backends.contract import CompletionFlags, Kind, OperationFields, OperationFlags, TablePlace
+from proactor_trio.proactor.errors import (
+    CancelCause,
+    DeadlineExceeded,
+    FailedPrecondition,
+    OperationCancelled,
+    system_error,
+)
 
 if TYPE_CHECKING:
     from proactor_trio.proactor.chain import Chain
@@ -51,7 +57,27 @@ TRANSITIONS: Final[dict[OperationState, dict[str, OperationState]]] = {
     OperationState.DONE: {"submit": OperationState.SUBMITTED},
 }
 
+#: A deadline that is so many seconds away is none: the kernel counts nanoseconds in 63 bits.
+_NEVER: Final = 8e9
+
 CompletionFunction = Callable[["Operation", CompletionFlags], None]
+
+
+class Continuation:
+    """A completion function of our own, which something else depends on: if it is interrupted, it is called again.
+
+    function: has to notice by itself how far it had got.
+    """
+
+    __slots__ = ("_function",)
+
+    def __init__(self, function: CompletionFunction) -> None:
+        self._function = function
+
+    def __call__(self, operation: Operation, flags: CompletionFlags) -> None:
+        self._function(operation, flags)
+
+
 Performer = Callable[["Operation"], Generator[Any, None, Any]]
 
 
@@ -71,6 +97,19 @@ class Waiter(Protocol):
 
     def operation_completed(self, operation: Operation) -> None:
         """The final completion of `operation` is in. Called inside `poll()`; must not raise."""
+        ...
+
+
+class Supply(Protocol):
+    """What operations need, and others give back: the buffers of a pool.
+
+    queue: the operations that have found nothing, in order; each stays in it until it got something, or ended.
+    """
+
+    queue: dict[Operation, None]
+
+    def is_there(self) -> bool:
+        """Whether there is something left. If not, whoever gives something back wakes the proactor. Owner thread."""
         ...
 
 
@@ -119,6 +158,8 @@ class Operation(OperationFields):
     can_be_multishot: ClassVar[bool] = False
     #: Whether it closes its resource.
     is_close: ClassVar[bool] = False
+    #: Whether it may have to end without having begun; see `_refusal()`.
+    can_be_refused: ClassVar[bool] = False
     #: Whether the kind can have a successor in a chain.
     can_be_linked: ClassVar[bool] = True
 
@@ -138,6 +179,7 @@ class Operation(OperationFields):
         self.expires = None
         self.data = None
         self.view = None
+        self.buffer_slot = -1
         self.backend_state = None
         self.completion_fn = completion_fn
         self.user_data = user_data
@@ -162,8 +204,11 @@ class Operation(OperationFields):
     def set_limits(self, **limits: Unpack[Limits]) -> None:
         """Set or, without arguments, remove `deadline=` or `timeout=` for the next submission.
 
-        Raises TypeError for both at once, ValueError for a timeout below 0 and for NaN.
+        Raises TypeError for both at once, ValueError for a timeout below 0 and for NaN, FailedPrecondition while it is
+        in flight.
         """
+        if self.state not in (OperationState.NEW, OperationState.DONE):
+            raise FailedPrecondition(f"{self!r} is in flight: its limits stay as they were submitted")
         if len(limits) > 1:
             raise TypeError(f"{type(self).__name__}: deadline= and timeout= exclude each other")
         for name, seconds in limits.items():
@@ -173,6 +218,7 @@ class Operation(OperationFields):
                 raise ValueError(f"{name} must not be NaN or negative, not {seconds}")
         self._limits = limits or None
         self.expires = None
+        self._cancel_cause = CancelCause.REQUESTED
 
     # What kinds of operations override ---------------------------------------------------------------------------
 
@@ -191,12 +237,42 @@ class Operation(OperationFields):
         """The Socket or File that it works on, if there is one."""
         return None
 
+    def table_place(self) -> TablePlace | None:
+        registration = getattr(self.resource(), "registration", None)
+        return None if registration is None else registration.place_for(self._proactor)
+
     def _is_short(self, result: int) -> bool:
         """Whether a successful result moved less than asked, which breaks a chain."""
         return False
 
     def _resource_is_closed(self) -> bool:
         return False
+
+    def _refusal(self) -> int:
+        """A `-errno` with which it is to end, in the next poll, instead of being begun; 0: it may begin.
+
+        -EAGAIN: it waits behind others for its supply. Owner thread; may be asked again.
+        """
+        return 0
+
+    def _note_zero_copy(self) -> None:
+        """The final report is going to say that nothing was copied."""
+
+    def _is_last(self, result: int) -> bool:
+        """Whether a successful result (>= 0) is the last of a MULTISHOT operation."""
+        return False
+
+    def _retry_delay(self, result: int) -> float | None:
+        """After how many seconds it is begun again because of a failure of `-errno`; None: it ends by it.
+
+        Infinite: when there is something of its `_supply()`. Asked for MULTISHOT operations, and for others about
+        EAGAIN.
+        """
+        return None
+
+    def _supply(self) -> Supply | None:
+        """Of what it needs something to go on, and there may be nothing left."""
+        return None
 
     # For the proactor --------------------------------------------------------------------------------------------
 
@@ -210,7 +286,7 @@ class Operation(OperationFields):
         limits = self._limits
         assert limits is not None
         expires = limits["deadline"] if "deadline" in limits else now + limits["timeout"]
-        self.expires = None if expires == math.inf else expires
+        self.expires = expires if expires - now < _NEVER else None
         self.partial_bytes = 0
 
     def _judge_expired(self, result: int) -> int:
@@ -252,6 +328,20 @@ class SoftwareOperation(Operation):
     @abstractmethod
     def _begin(self, proactor: Proactor) -> None:
         """Its turn has come. Owner thread. May be called again after an interruption, for the same identifier."""
+
+    def _begin_ahead_of(self, proactor: Proactor, following: Sequence[Operation]) -> int:
+        """Begin it together with native steps behind it in a chain, so that the kernel goes on from it by itself.
+
+        Returns how many of them were begun; 0: none, and this was not begun either. May be called again.
+        """
+        return 0
+
+    def _kernel_part(self, proactor: Proactor) -> Sequence[Operation]:
+        """What the kernel can do for it as soon as the native step before it has succeeded, before it begins itself.
+
+        Prepared operations of its own, the same ones when it is asked again for one submission.
+        """
+        return ()
 
     @abstractmethod
     def _cancel(self, proactor: Proactor) -> None:

@@ -1,63 +1,55 @@
 """Proactor: submit operations, poll, and each is delivered exactly once.
 
-Composition: it owns one backend and gives it the completion hook (`_complete`). Here stands what is the same for all
-backends: validation, ownership, chains, what the kernel lacks, threads, and the delivery of results.
+Composition: it owns one backend and gives it the completion hook. What is the same for all backends stands around it:
+validation and threads here, how operations begin in beginning.py, how results are delivered in delivery.py.
 
 Threads: `submit()`, `cancel()` and `wake()` may be called from any thread, everything else by the owner: the thread
 that created it, or with ThreadingMode.CROSS_THREAD the first that polls. Another thread's submissions wait in a queue
 that the owner empties at the start of its poll.
-
-Exceptions: what a completion function raises never disturbs the others. An Exception is kept until all completions of
-the poll have been delivered and is raised by `poll()` then, with the operation named in a note, several of them as an
-ExceptionGroup. Anything else (KeyboardInterrupt) leaves at once; what had not been delivered is delivered by the next
-`poll()`.
-
-A delivery is committed by the statements before the completion function is called (`del in_flight[...]`, state): a
-signal handler runs only at calls, jumps and function entries, so it cannot come between them and the call. Everything
-before the commit, and everything that begins operations, may be interrupted and is done again.
 """
 
 from __future__ import annotations
 
-import errno
+import functools
 import math
+import operator
 import threading
 import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Final, Protocol
+from typing import Final
 
 from proactor_trio.backends.contract import (
     Backend,
     BackendOptions,
     Capability,
     CapabilityReport,
-    CompletionFlags,
     Kind,
     Support,
 )
 from proactor_trio.backends.select import select_backend
 from proactor_trio.proactor import forking
+from proactor_trio.proactor.attachments import Attachment, Attachments
 from proactor_trio.proactor.beginning import Beginning
 from proactor_trio.proactor.chain import check_batch
-from proactor_trio.proactor.errors import CANCELED, CancelCause, CompletionErrors, FailedPrecondition
+from proactor_trio.proactor.delivery import Delivery
+from proactor_trio.proactor.errors import CancelCause, CompletionErrors, FailedPrecondition, Unimplemented
 from proactor_trio.proactor.incoming import Batch, CancelRequest, FinishRequest, PostedCalls
+from proactor_trio.proactor.messages import MessageCallback, Messages
 from proactor_trio.proactor.operation import (
-    SOFTWARE_FAILURE,
     TRANSITIONS,
     Operation,
     OperationState,
     SoftwareOperation,
 )
 from proactor_trio.proactor.options import ProactorOptions, ThreadingMode
+from proactor_trio.proactor.ownership import check_owner_thread
 from proactor_trio.proactor.progress import ProgressCallbacks
 from proactor_trio.proactor.socket import Socket
 from proactor_trio.proactor.software import EMULATED_KINDS
 
-_MORE: Final = CompletionFlags.MORE
-_FINAL: Final = CompletionFlags.NONE
 _CLOSING_SECONDS: Final = 10.0
 #: Seconds; a longer wait returns early with nothing.
 _LONGEST_WAIT: Final = 1e6
@@ -70,18 +62,6 @@ _DONE: Final = OperationState.DONE
 
 #: What is performed above the backend where it does not do it itself.
 OUR_KINDS: Final = EMULATED_KINDS | {Kind.SOFTWARE}
-
-
-class Attachment(Protocol):
-    """A resource that lives with a proactor (a relay, a registered region, a subscription)."""
-
-    def proactor_closing(self) -> None:
-        """The proactor is about to cancel everything: begin nothing new. Owner thread."""
-        ...
-
-    def proactor_closed(self) -> None:
-        """Nothing is in flight any more, and the kernel's side is still there: give back what it holds."""
-        ...
 
 
 class Proactor:
@@ -103,11 +83,12 @@ class Proactor:
         self._incoming: deque[Batch | CancelRequest | FinishRequest] = deque()
         self._posted = PostedCalls()
         self._progress = ProgressCallbacks()
-        self._attached: dict[Attachment, None] = {}
-        self._errors = CompletionErrors()
+        self._attached = Attachments()
+        self._delivery = Delivery(self._in_flight)
+        self._errors = self._delivery.errors
         self._current_time: Callable[[], float] = time.monotonic
-        self._delivered = 0
         self._polling = False
+        self._taking = False
         self._closed = False
         self._inherited = False
         self._owner: int | None = None
@@ -116,9 +97,20 @@ class Proactor:
         self._selection = select_backend(backend, self._create_backend)
         self._backend = self._selection.backend
         self._native_kinds = self._backend.native_kinds
-        self._beginning = Beginning(self, self._backend, self._in_flight, self._register)
+        self._native_messages = self._backend.messages
+        self._messages = Messages(options.message_pool_capacity, self._backend.decode_message)
+        self._beginning = Beginning(self, self._backend, self._in_flight, self._delivery)
         self._software = self._beginning.software
-        self._multishot = self._beginning.multishot
+        #: Everything that a poll looks at beside the backend: containers that stay the same objects.
+        self._pending = (
+            self._incoming,
+            self._posted.waiting,
+            self._progress.entries,
+            self._messages.waiting,
+            self._native_messages,
+            self._delivery.unfinished,
+            *self._beginning.pending,
+        )
         forking.watch(self)
 
     def _create_backend(self, backend_class: type[Backend]) -> Backend:
@@ -129,7 +121,7 @@ class Proactor:
             created_for_another_thread=self._owner is None,
         )
         # The hook takes Operations, which is all that a backend is ever given.
-        return backend_class(self._complete, options)  # type: ignore[arg-type]
+        return backend_class(self._delivery.complete, options)  # type: ignore[arg-type]
 
     # What it is --------------------------------------------------------------------------------------------------
 
@@ -151,11 +143,9 @@ class Proactor:
     @property
     def capabilities(self) -> Capability:
         """The capabilities that are there, by the kernel or emulated."""
-        present = Capability.NONE
-        for capability, report in self._backend.capabilities.items():
-            if report.support is not Support.MISSING:
-                present |= capability
-        return present
+        reports = self._backend.capabilities.items()
+        present = [capability for capability, report in reports if report.support is not Support.MISSING]
+        return functools.reduce(operator.or_, present, Capability.NONE)
 
     @property
     def capability_reports(self) -> Mapping[Capability, CapabilityReport]:
@@ -166,7 +156,7 @@ class Proactor:
         """Counters since creation. Any thread; approximate while the owner runs."""
         return {
             "submitted": self._next_identifier - 1,
-            "delivered": self._delivered,
+            "delivered": self._delivery.delivered,
             "in_flight": len(self._in_flight),
             **self._backend.statistics(),
         }
@@ -181,15 +171,14 @@ class Proactor:
         """
         if not operations:
             return
-        self._check_usable()
-        check_batch(operations)
-        for operation in operations:
-            self._check_idle(operation)
-        self._prepare(operations)
+        self.prepare(operations)
+        self.submit_batch(operations)
+
+    def submit_batch(self, operations: Sequence[Operation]) -> None:
+        """The second half of `submit()`, for those who have called `prepare()`."""
         batch = Batch(operations, self._beginning.begin_chain)
         try:
             for operation in operations:
-                operation._proactor = self
                 if operation._limits is not None:
                     operation._set_expiry(self._current_time())
             batch.mark_submitted()
@@ -209,9 +198,9 @@ class Proactor:
         if self._inherited or (operation.state is not _NEW and operation.state is not _DONE):
             self._check_usable()
             self._check_idle(operation)
+        operation._proactor = self
         operation._prepare()
-        if operation.is_close:
-            operation._proactor = self
+        if operation.is_close or (operation.can_be_refused and operation._refusal()):
             operation.state = _SUBMITTED
             operation.started = False
             self._beginning.begin(operation)
@@ -233,19 +222,27 @@ class Proactor:
             del self._in_flight[identifier]
             operation.identifier = 0
             operation.state = _NEW
-            self._check_idle(operation)
+            operation._withdraw()
+            self._check_kind(operation)
 
     def close_unused(self, socket: Socket) -> None:
         """Close a socket at once, without an operation. Owner thread only; the caller knows that nothing is pending."""
         self._backend.forget(socket.descriptor)
         socket.close()
 
-    def _prepare(self, operations: Sequence[Operation]) -> None:
+    def prepare(self, operations: Sequence[Operation]) -> None:
+        """The first half of `submit()`: refuse a wrong batch whole. What it has prepared can still be withdrawn."""
+        self._check_usable()
+        check_batch(operations)
+        for operation in operations:
+            self._check_idle(operation)
         prepared: list[Operation] = []
         try:
             for operation in operations:
+                operation._proactor = self
                 operation._prepare()
                 prepared.append(operation)
+                self._check_kind(operation)
         except BaseException:
             for operation in prepared:
                 operation._withdraw()
@@ -254,18 +251,25 @@ class Proactor:
     def _check_idle(self, operation: Operation) -> None:
         if "submit" not in TRANSITIONS[operation.state]:
             raise FailedPrecondition(f"{operation!r} is in flight already; it can be submitted again when it is done")
+
+    def _check_kind(self, operation: Operation) -> None:
         if operation.kind not in self._native_kinds and operation.kind not in OUR_KINDS:
-            raise FailedPrecondition(f"{type(operation).__name__} does not exist on the backend {self.backend_name}")
+            raise Unimplemented(f"{type(operation).__name__} does not exist on the backend {self.backend_name}")
 
     def _take_incoming(self) -> None:
+        if self._taking:
+            return  # whoever is at it takes this too
         incoming = self._incoming
-        while incoming:
-            item = incoming[0]
-            item.take()
-            if incoming and incoming[0] is item:
+        self._taking = True
+        try:
+            while incoming:
+                incoming[0].take()
                 incoming.popleft()
+        finally:
+            self._taking = False
 
-    def _register(self, operation: Operation) -> None:
+    def register(self, operation: Operation) -> None:
+        """Give an operation that is about to begin its identifier and its place in flight. For Beginning."""
         operation.identifier = identifier = self._next_identifier
         self._next_identifier = identifier + 1
         self._in_flight[identifier] = operation
@@ -291,14 +295,21 @@ class Proactor:
             return True
         if not operation.identifier:
             self._take_incoming()
-        operation.state = _CANCELLING
-        chain = operation._chain
-        if chain is not None and not chain.has_begun(operation):
-            return True
-        if operation.is_close and operation.resource().closed_by == operation.identifier:
-            return True
-        self._beginning.cancel(operation)
+        if self._has_begun(operation) and not self._is_closing(operation):
+            self._beginning.cancel(operation)
+        operation.state = _CANCELLING  # last: it is not asked to end again
         return True
+
+    @staticmethod
+    def _has_begun(operation: Operation) -> bool:
+        """False: it is in a queue that is being taken, or its turn in a chain has not come; it ends when it does."""
+        chain = operation._chain
+        return operation.identifier != 0 and (chain is None or chain.has_begun(operation))
+
+    @staticmethod
+    def _is_closing(operation: Operation) -> bool:
+        """Whether it is a close that has begun."""
+        return operation.is_close and operation.resource().closed_by == operation.identifier
 
     def cancel_up_to(self, operation: Operation) -> bool:
         """`cancel()`, and of a chain also the steps before it, so that it does not wait for their ends. Owner thread.
@@ -329,55 +340,51 @@ class Proactor:
                 raise ValueError(f"timeout must not be negative or NaN, not {timeout}")
             if timeout > _LONGEST_WAIT:
                 timeout = None if timeout == math.inf else _LONGEST_WAIT
-        delivered = self._delivered
+        delivered = self._delivery.delivered
         self._polling = True
         try:
-            timeout = self._before_backend(timeout)
+            if any(self._pending):
+                timeout = self._before_backend(timeout)
             self._backend.poll(timeout)
-            beginning = self._beginning
-            if (
-                self._software.due
-                or self._software.timers
-                or self._incoming
-                or self._posted.waiting
-                or beginning.chain_steps
-                or beginning.held_closes.held
-            ):
+            if any(self._pending):
                 self._after_backend()
         finally:
             self._polling = False
         if self._errors.kept:
             self._errors.raise_kept()
-        return self._delivered - delivered
+        return self._delivery.delivered - delivered
 
     def is_quiet(self) -> bool:
         """Whether `poll(0)` can be left out in this turn of a loop; costs no system call. Owner thread only."""
-        return (
-            not self._inherited
-            and self._backend.is_quiet()
-            and not (self._incoming or self._posted.waiting or self._progress.entries)
-            and self._beginning.is_idle
-        )
+        return not self._inherited and self._backend.is_quiet() and not any(self._pending)
 
     def _before_backend(self, timeout: float | None) -> float | None:
+        if self._delivery.unfinished:
+            self._delivery.resume()
+            timeout = 0
         if self._incoming:
             self._take_incoming()
         if self._posted.waiting:
             self._posted.make(self._errors)
             timeout = 0
-        if not self._beginning.is_idle:
-            self._beginning.go_on()
-            timeout = self._beginning.limit_wait(timeout)
+        self._beginning.go_on()
+        timeout = self._beginning.limit_wait(timeout)
         if self._progress.entries:
-            self._delivered += self._progress.run(self._errors)
+            self._delivery.delivered += self._progress.run(self._errors)
             timeout = 0
-        return timeout
+        if self._messages.waiting or self._native_messages or self._errors.kept:
+            return 0  # left over from a poll that was interrupted
+        return timeout if timeout is None else min(timeout, _LONGEST_WAIT)
 
     def _after_backend(self) -> None:
         if self._incoming:
             self._take_incoming()
         if self._posted.waiting:
             self._posted.make(self._errors)
+        if self._native_messages:
+            self._messages.take(self._native_messages)
+        if self._messages.waiting:
+            self._messages.deliver(self, self._errors)
         self._software.collect_timers()
         beginning = self._beginning
         while True:
@@ -391,21 +398,13 @@ class Proactor:
     def _deliver_software(self) -> None:
         newest = self._software.last_order
         while (due := self._software.first_due(self._in_flight, newest)) is not None:
-            operation, result = due
-            if isinstance(result, BaseException):
-                assert isinstance(operation, SoftwareOperation)
-                operation.failure = result
-                result = SOFTWARE_FAILURE
-            self._complete(operation, result, 0)
+            self._delivery.complete_by_us(*due)
 
     def _prepare_first_poll(self) -> None:
         self._check_usable()
+        self.own("poll()")
         if self._polling:
             raise FailedPrecondition("poll() was called inside a completion function of the same proactor")
-        if self._owner is None:
-            self._owner = threading.get_ident()
-            self._backend.enable()
-        self._check_owner("poll()")
 
     def wake(self) -> None:
         """End a waiting `poll()`, or the next one at once. Any thread, also from a signal handler; idempotent."""
@@ -431,6 +430,22 @@ class Proactor:
             self._incoming.append(FinishRequest(operation, identifier, result, self._software.end))
             self._backend.wake()
 
+    def finish_from_anywhere(self, operation: SoftwareOperation, identifier: int, result: int | BaseException) -> None:
+        """`finish()` for signal handlers too: it always wakes, since the handler may have come in between."""
+        self._incoming.append(FinishRequest(operation, identifier, result, self._software.end))
+        self._backend.wake()
+
+    def deliver(self, operation: SoftwareOperation, identifier: int, result: int | BaseException) -> None:
+        """Complete a software operation now, inside a completion function of ours: for the order of a chain."""
+        if self._in_flight.get(identifier) is operation:
+            self._delivery.complete_by_us(operation, result)
+
+    def begin_behind(self, head: Operation, following: Sequence[Operation]) -> int:
+        """See Beginning. Owner thread."""
+        head._proactor = self
+        head.state = _SUBMITTED
+        return self._beginning.begin_behind(head, following)
+
     def post(self, call: Callable[[], object]) -> None:
         """Have `call()` made once inside `poll()`, by the owner. Any thread, also from a signal handler.
 
@@ -442,10 +457,51 @@ class Proactor:
         self._posted.waiting.append(call)
         self._backend.wake()
 
+    def send_message(self, data: int) -> None:
+        """Leave 64 bits for this proactor's message callback. Any thread; returns at once.
+
+        Raises ResourceExhausted while too many wait (ProactorOptions.message_pool_capacity): send again after a poll.
+        """
+        if self._inherited or self._closed:
+            self._check_usable()
+        self._messages.put(data)
+        self._backend.wake()
+
+    def set_message_callback(self, callback: MessageCallback | None) -> None:
+        """Have `callback(proactor, data)` called inside `poll()` for each message; None drops them. Owner thread."""
+        self._check_usable()
+        if self._owner is not None:
+            self.check_owner("set_message_callback()")
+        if callback is not None and not callable(callback):
+            raise TypeError(f"callback must be callable or None, not {type(callback).__name__}")
+        self._messages.callback = callback
+
+    def message_handle(self) -> int | None:
+        """Where another proactor's kernel can leave messages for this one; None: only through `send_message()`.
+
+        A ring that nobody has polled yet takes none.
+        """
+        self._check_usable()
+        return None if self._owner is None else self._backend.message_handle
+
+    @property
+    def links_in_kernel(self) -> bool:
+        """Whether the kernel goes from step to step of a chain by itself."""
+        return self._backend.capabilities[Capability.LINKED_OPERATIONS].support is Support.NATIVE
+
+    def has_native(self, kind: Kind) -> bool:
+        """Whether the backend performs operations of this kind."""
+        return kind in self._native_kinds
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed
+
     def progress_callbacks(self) -> ProgressCallbacks:
         """For ProgressCallback. Owner thread only."""
         self._check_usable()
-        self._check_owner("ProgressCallback")
+        self.check_owner("ProgressCallback")
         return self._progress
 
     def use_clock(self, current_time: Callable[[], float], keep_deadline: Callable[[Operation, float], None]) -> None:
@@ -471,81 +527,15 @@ class Proactor:
     def attach(self, resource: Attachment) -> None:
         """Keep a resource that has to end before its proactor does; see Attachment. Owner thread."""
         self._check_usable()
-        self._attached[resource] = None
+        self._attached.add(resource)
 
     def detach(self, resource: Attachment) -> None:
         """The resource has ended. Owner thread."""
-        self._attached.pop(resource, None)
+        self._attached.remove(resource)
 
     def uncount(self) -> None:
         """In a completion function of an operation of our own: it is none of those that `poll()` counts."""
-        self._delivered -= 1
-
-    # The completion hook -----------------------------------------------------------------------------------------
-
-    def _complete(self, operation: Operation, result: int, flags: int) -> None:
-        """One raw completion (contract.py). Everything before the commit may run twice and must not mind."""
-        if operation.flags and (flags or (result >= 0 and self._multishot.is_emulated(operation))):
-            self._complete_more(operation, result)
-            return
-        if operation._limits is not None and result >= 0:
-            result = operation._judge_expired(result)
-        chain = operation._chain
-        if chain is not None:
-            if result < 0 or operation._is_short(result):
-                chain.break_at(operation)
-            self._beginning.chain_steps.append((chain, operation, operation.identifier))
-        if result >= 0:
-            operation.result = operation._finish(result)
-            operation.error = None
-        else:
-            self._set_failure(operation, result)
-        waiter = operation.waiter
-        completion_fn = operation.completion_fn
-        # The commit: no call from here to that of the completion function.
-        self._delivered += 1
-        del self._in_flight[operation.identifier]
-        operation.identifier = 0
-        operation.view = None
-        operation.data = None
-        operation._chain = None
-        operation.state = _DONE
-        if waiter is not None:
-            operation.waiter = None
-            waiter.operation_completed(operation)
-        if completion_fn is not None:
-            try:
-                completion_fn(operation, _FINAL)
-            except Exception as error:
-                self._errors.keep(error, operation)
-
-    def _set_failure(self, operation: Operation, result: int) -> None:
-        if result == CANCELED or (result == -errno.EINTR and operation.state is _CANCELLING):
-            error: BaseException = operation._cancellation()
-            if operation._cancel_cause is CancelCause.DEADLINE_PASSED:
-                error = operation._expiry()
-        elif result == -errno.ETIME and operation._limits is not None:
-            operation._failure(result)  # it also lets go of what the operation holds
-            error = operation._expiry()
-        else:
-            error = operation._failure(result)
-        operation.result = None
-        operation.error = error
-
-    def _complete_more(self, operation: Operation, result: int) -> None:
-        operation.result = operation._finish(result)
-        operation.error = None
-        completion_fn = operation.completion_fn
-        if self._multishot.is_emulated(operation):
-            self._multishot.add(operation)
-        self._delivered += 1
-        operation.data = None
-        operation.deliveries += 1
-        if completion_fn is not None:
-            try:
-                completion_fn(operation, _MORE)
-            except Exception as error:
-                self._errors.keep(error, operation)
+        self._delivery.delivered -= 1
 
     # The end -----------------------------------------------------------------------------------------------------
 
@@ -560,15 +550,11 @@ class Proactor:
         if self._inherited:
             self._closed = True
             return
-        if self._owner is None:
-            self._owner = threading.get_ident()
-            self._backend.enable()
-        self._check_owner("close()")
+        self.own("close()")
         if self._polling:
             raise FailedPrecondition("close() was called inside a completion function of the same proactor")
         errors = CompletionErrors()
-        for resource in reversed(list(self._attached)):
-            resource.proactor_closing()
+        self._attached.closing()
         deadline = time.monotonic() + _CLOSING_SECONDS
         while self._in_flight or self._incoming or self._posted.waiting:
             self._cancel_everything()
@@ -579,9 +565,8 @@ class Proactor:
                 self.poll(0.1)
             except Exception as error:
                 errors.kept.append(error)
-        for resource in reversed(list(self._attached)):
-            resource.proactor_closed()
-        self._attached.clear()
+        self._attached.closed()
+        self._progress.drop_all()
         self._closed = True
         forking.unwatch(self)
         self._backend.close()
@@ -609,9 +594,17 @@ class Proactor:
         if self._closed:
             raise FailedPrecondition("this proactor is closed")
 
-    def _check_owner(self, call: str) -> None:
-        if self._owner != threading.get_ident():
-            raise FailedPrecondition(f"{call}: this proactor belongs to thread {self._owner}")
+    def own(self, call: str) -> None:
+        """Make this thread the owner, if there is none yet. Raises FailedPrecondition naming `call` if there is."""
+        thread = threading.get_ident()
+        if self._owner is None:
+            self._owner = thread
+            self._backend.enable()
+        self.check_owner(call)
+
+    def check_owner(self, call: str) -> None:
+        """Raise FailedPrecondition naming `call` and the owner thread unless this is it."""
+        check_owner_thread(self._owner, call)
 
     def abandon(self) -> None:
         """In a forked child. The owner's checks fail from now on, so that nothing touches what is the parent's."""

@@ -23,7 +23,7 @@ class ProgressCallback:
     on_remove: called once after the last call of `function`: what belongs to it can go.
     """
 
-    __slots__ = ("_callbacks", "_running", "function", "on_remove", "remove_requested")
+    __slots__ = ("_callbacks", "_proactor", "_running", "function", "on_remove", "remove_requested")
 
     def __init__(
         self, proactor: Proactor, function: Callable[[], int], on_remove: Callable[[], object] | None = None
@@ -34,11 +34,13 @@ class ProgressCallback:
         self.on_remove = on_remove
         self.remove_requested = False
         self._running = False
+        self._proactor = proactor
         self._callbacks = proactor.progress_callbacks()
         self._callbacks.entries.insert(0, self)
 
     def remove(self) -> None:
         """Call it no more; idempotent. Inside its own function this takes effect when that returns."""
+        self._proactor.check_owner("ProgressCallback.remove()")
         self.remove_requested = True
         if not self._running:
             self._callbacks.drop(self)
@@ -76,6 +78,11 @@ class ProgressCallbacks:
             except Exception as error:
                 errors.keep_of_call(error, entry.function)
         return made
+
+    def drop_all(self) -> None:
+        """The proactor is closed."""
+        for entry in self.entries[:]:
+            self.drop(entry)
 
     def drop(self, entry: ProgressCallback) -> None:
         if entry not in self.entries:

@@ -49,7 +49,7 @@ class SoftwareOperations:
         """End a timer now; a nop ends in any case."""
         if operation.kind is Kind.TIMER:
             self.end(operation, operation.identifier, CANCELED)
-            self.timers = [timer for timer in self.timers if timer[3] is not operation]
+            self.timers[:] = [timer for timer in self.timers if timer[3] is not operation]
             heapq.heapify(self.timers)
 
     def end(self, operation: Operation, identifier: int, result: int | BaseException) -> None:

@@ -75,6 +75,7 @@ class SocketStream(HalfCloseableStream):
             raise ValueError("socket must be a stream socket (SOCK_STREAM)")
         socket.getpeername()  # raises OSError if it is not connected
         set_stream_options(socket)
+        socket.keeps_failure = False  # a stream reports what the kernel says each time
         self._own(socket)
         self._is_shared = True  # whoever made it may still use it
 
@@ -294,6 +295,7 @@ class SocketListener(Listener[SocketStream]):
         if not socket.getsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_ACCEPTCONN):
             raise ValueError("socket must be listening")
         set_stream_options(socket)
+        socket.keeps_failure = False  # its connections inherit that
         self.socket = socket
         self._accept = Accept(socket)
         self._options_are_inherited: bool | None = None

@@ -11,13 +11,17 @@ from typing import Any, Final, Unpack
 
 from proactor_trio.backends.contract import Kind, OperationFlags
 from proactor_trio.proactor.arguments import check_integer, readable_view, writable_view
+from proactor_trio.proactor.direct_access import check_alignment
 from proactor_trio.proactor.errors import ClosedResourceError, OperationCancelled
 from proactor_trio.proactor.file import File
+from proactor_trio.proactor.memory.placement import address_of
+from proactor_trio.proactor.memory.span import Span
 from proactor_trio.proactor.operation import CompletionFunction, Limits, Operation
 
 _LARGEST_OFFSET: Final = (1 << 63) - 1
 _LARGEST_FLAGS: Final = (1 << 31) - 1
 _LARGEST_MODE: Final = 0o7777
+_DIRECT: Final[int] = getattr(os, "O_DIRECT", 0)
 
 
 class FileOpen(Operation):
@@ -50,18 +54,33 @@ class FileOpen(Operation):
 
     def _prepare(self) -> None:
         check_integer(self.open_flags, "open_flags", 0, _LARGEST_FLAGS)
+        _check_open_flags(self.open_flags)
         check_integer(self.mode, "mode", 0, _LARGEST_MODE)
 
     def _finish(self, result: int) -> File:
         if self.data is None:
             self.data = File.unopened()
         file: File = self.data
+        file.direct = bool(self.open_flags & _DIRECT)
         file.descriptor = result
         file.closed = False
         return file
 
     def _failure(self, result: int) -> BaseException:
         return OSError(-result, os.strerror(-result), self.name)
+
+
+def _check_open_flags(flags: int) -> None:
+    """Raise ValueError for flags that contradict each other: the kernel would ignore one, or damage the file."""
+    access = flags & (os.O_RDONLY | os.O_WRONLY | os.O_RDWR)
+    if access == os.O_WRONLY | os.O_RDWR:
+        raise ValueError("open_flags: O_WRONLY and O_RDWR exclude each other")
+    if access == os.O_RDONLY:
+        for name in ("O_TRUNC", "O_APPEND"):
+            if flags & getattr(os, name, 0):
+                raise ValueError(f"open_flags: {name} needs O_WRONLY or O_RDWR")
+    if flags & os.O_EXCL and not flags & os.O_CREAT:
+        raise ValueError("open_flags: O_EXCL needs O_CREAT")
 
 
 class FileOperation(Operation):
@@ -113,7 +132,10 @@ class FileOperation(Operation):
 
 
 class FileTransfer(FileOperation):
-    """Base of FileRead and FileWrite: memory and a position."""
+    """Base of FileRead and FileWrite: memory and a position.
+
+    buffer: a bytes-like object or a Span; memory in the kernel's table of buffers is used from there.
+    """
 
     __slots__ = ("buffer",)
 
@@ -138,11 +160,45 @@ class FileTransfer(FileOperation):
             raise ClosedResourceError(f"{type(self).__name__}: file was closed")
         try:
             check_integer(self.offset, "offset", 0, _LARGEST_OFFSET)
+            if file.direct:
+                check_alignment(file.direct_alignment, address_of(self.view), self.view.nbytes, self.offset)
         except (TypeError, ValueError):
             self.view = None
             raise
         self.descriptor = file.descriptor
         file.users.add(self)
+        self.buffer_slot = self._retain_region() if type(self.buffer) is Span else -1
+
+    def _retain_region(self) -> int:
+        """Keep the region of a Span registered while in flight; its place in the kernel's table of buffers."""
+        region = self.buffer.region
+        if region is None:
+            return -1
+        region.retain(self)
+        slot: int = self.buffer.slot_of(self._proactor)
+        return slot
+
+    def _release_region(self) -> None:
+        if type(self.buffer) is Span and self.buffer.region is not None:
+            self.buffer.region.release(self)
+
+    def _withdraw(self) -> None:
+        super()._withdraw()
+        self._release_region()
+
+    def _finish(self, result: int) -> Any:
+        if type(self.buffer) is Span:
+            self._release_region()
+        self.file.users.discard(self)
+        return result
+
+    def _failure(self, result: int) -> BaseException:
+        self._release_region()
+        return super()._failure(result)
+
+    def _cancellation(self) -> OperationCancelled:
+        self._release_region()
+        return super()._cancellation()
 
     def _is_short(self, result: int) -> bool:
         return bool(result < self.view.nbytes)

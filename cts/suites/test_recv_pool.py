@@ -1,0 +1,869 @@
+"""RecvPool: receives into the buffers of a pool, which pause while it is empty and go on when one is given back.
+
+Each test runs twice on each configuration: as it is, and without MULTISHOT, which on io_uring makes the proactor
+perform it itself, as it does elsewhere.
+"""
+
+from __future__ import annotations
+
+import socket as stdlib_socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+import proactor_trio
+from cts.net_support import connected_udp, unix_datagram_pair
+from cts.support import (
+    PAIR_KINDS,
+    Completions,
+    Sockets,
+    cause_of,
+    close_with_reset,
+    drain,
+    finish,
+    pattern,
+    perform,
+    poll_until,
+    settle,
+    start,
+)
+from proactor_trio.lowlevel import current_proactor
+from proactor_trio.proactor import (
+    Access,
+    BufferPool,
+    CancelCause,
+    Capability,
+    ClosedResourceError,
+    CompletionFlags,
+    DeadlineExceeded,
+    FailedPrecondition,
+    Nop,
+    Operation,
+    OperationCancelled,
+    OperationFlags,
+    OperationState,
+    PoolLease,
+    Proactor,
+    ProactorOptions,
+    RecvPool,
+    Region,
+    Send,
+    Slab,
+    Socket,
+    SocketClose,
+    StatusCode,
+    ThreadingMode,
+    register_slab,
+    status_of,
+)
+
+pytestmark = pytest.mark.masked(Capability.MULTISHOT)
+
+BUFFER_BYTES = 1024
+SOON = 0.005
+MULTISHOT = OperationFlags.MULTISHOT
+MORE = CompletionFlags.MORE
+FORMS = {"single": OperationFlags.NONE, "multishot": MULTISHOT}
+WITHOUT_MULTISHOT = Capability.ALL & ~Capability.MULTISHOT
+
+both_kinds = pytest.mark.parametrize("kind", PAIR_KINDS)
+both_forms = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+MakePool = Callable[..., BufferPool]
+
+
+@pytest.fixture(params=["as it is", "without multishot"])
+def proactor(request: pytest.FixtureRequest, make_proactor: Callable[..., Proactor]) -> Proactor:
+    allowed = Capability.ALL if request.param == "as it is" else WITHOUT_MULTISHOT
+    return make_proactor(allowed_capabilities=allowed)
+
+
+@pytest.fixture
+def memory() -> Iterator[ExitStack]:
+    """Pools, regions and slabs of the test, closed in that order."""
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def make_pool(proactor: Proactor, memory: ExitStack) -> MakePool:
+    def make(count: int = 4, of: Proactor = proactor, buffer_bytes: int = BUFFER_BYTES) -> BufferPool:
+        slab = memory.enter_context(Slab.allocate(buffer_bytes, count))
+        region = memory.enter_context(register_slab(of, slab, Access.WRITE | Access.READ))
+        return memory.enter_context(BufferPool(region))
+
+    return make
+
+
+@pytest.fixture
+def pool(make_pool: MakePool) -> BufferPool:
+    return make_pool()
+
+
+class Received:
+    """A completion function that takes the bytes and gives each lease back, or keeps it."""
+
+    def __init__(self, *, keep: bool = False) -> None:
+        self.pieces: list[bytes] = []
+        self.labels: list[object] = []
+        self.finals: list[Operation] = []
+        self.leases: list[PoolLease] = []
+        self._keep = keep
+
+    def __call__(self, operation: Operation, flags: CompletionFlags) -> None:
+        if not flags & MORE:
+            self.finals.append(operation)
+        if operation.error is not None:
+            return
+        lease = operation.result
+        if lease.length:
+            self.pieces.append(bytes(lease.view))
+            self.labels.append(operation.user_data)
+            self.leases.append(lease)
+        if not self._keep:
+            lease.release()
+
+    @property
+    def data(self) -> bytes:
+        return b"".join(self.pieces)
+
+    def release_all(self) -> None:
+        while self.leases:
+            self.leases.pop().release()
+
+
+def send(socket: Socket, data: bytes) -> None:
+    """All of it, by the stdlib; it has to fit into the socket's buffers."""
+    assert socket.stdlib.send(data) == len(data)
+
+
+def cancel(proactor: Proactor, receive: RecvPool) -> None:
+    proactor.cancel(receive)
+    settle(proactor, receive)
+
+
+def paused(proactor: Proactor, pool: BufferPool, sockets: Sockets, form: OperationFlags) -> tuple[RecvPool, Received]:
+    """A receive for which bytes have arrived, and no buffer is left. The leases are in the Received."""
+    hoard = Received(keep=True)
+    near, far = sockets.tcp_pair()
+    for _ in range(pool.capacity):
+        send(far, b"taken")
+        perform_into(proactor, RecvPool(near, pool, hoard))
+    received = Received()
+    near, far = sockets.tcp_pair()
+    receive = RecvPool(near, pool, received, flags=form, user_data=far)
+    proactor.submit(receive)
+    send(far, b"late")
+    for _ in range(5):
+        proactor.poll(0.001)
+    assert receive.state is OperationState.SUBMITTED and not received.pieces
+    received.leases = hoard.leases
+    return receive, received
+
+
+def perform_into(proactor: Proactor, receive: RecvPool) -> None:
+    finish(proactor, receive)
+    assert receive.error is None
+
+
+# What it gives -------------------------------------------------------------------------------------------------------
+
+
+@both_kinds
+def test_it_gives_a_lease_of_the_bytes_that_came(
+    proactor: Proactor, pool: BufferPool, sockets: Sockets, kind: str
+) -> None:
+    """Reference: RecvPoolConfiguration."""
+    near, far = sockets.pair(kind)
+    send(far, b"some bytes")
+    with perform(proactor, RecvPool(near, pool)) as lease:
+        assert (bytes(lease.view), lease.length, lease.region) == (b"some bytes", 10, pool.region)
+        assert pool.available == pool.capacity - 1
+    assert pool.available == pool.capacity
+
+
+def test_the_view_has_nothing_of_what_the_buffer_held_before(
+    proactor: Proactor, make_pool: MakePool, sockets: Sockets
+) -> None:
+    pool = make_pool(1)
+    near, far = sockets.tcp_pair()
+    for message in (b"a long secret", b"short"):
+        send(far, message)
+        with perform(proactor, RecvPool(near, pool)) as lease:
+            assert bytes(lease.view) == message
+
+
+def test_what_came_can_be_sent_on_from_its_buffer(proactor: Proactor, pool: BufferPool, sockets: Sockets) -> None:
+    near, far = sockets.tcp_pair()
+    for message in (b"first", b"second, from another buffer"):
+        send(far, message)
+        with perform(proactor, RecvPool(near, pool)) as lease:
+            assert perform(proactor, Send(near, lease.span, whole=True)) == len(message)
+        assert drain(proactor, far, len(message)) == message
+
+
+def test_more_than_a_buffer_holds_comes_in_pieces(proactor: Proactor, pool: BufferPool, sockets: Sockets) -> None:
+    near, far = sockets.tcp_pair()
+    data = pattern(2 * BUFFER_BYTES)
+    send(far, data)
+    got = b""
+    while len(got) < len(data):
+        with perform(proactor, RecvPool(near, pool)) as lease:
+            assert lease.length <= BUFFER_BYTES
+            got += bytes(lease.view)
+    assert got == data
+
+
+@both_forms
+def test_the_end_of_the_stream_is_a_lease_without_a_buffer(
+    proactor: Proactor, pool: BufferPool, sockets: Sockets, form: OperationFlags
+) -> None:
+    near, far = sockets.tcp_pair()
+    far.shutdown(stdlib_socket.SHUT_WR)
+    completions = Completions()
+    finish(proactor, RecvPool(near, pool, completions, flags=form))
+    (end,) = completions.records
+    assert end.is_final and (end.result.length, end.result.released) == (0, True)
+    assert pool.available == pool.capacity
+
+
+def test_a_connection_that_was_reset_is_an_error_and_takes_no_buffer(
+    proactor: Proactor, pool: BufferPool, sockets: Sockets
+) -> None:
+    near, far = sockets.tcp_pair()
+    close_with_reset(far)
+    receive = finish(proactor, RecvPool(near, pool))
+    assert isinstance(receive.error, ConnectionResetError) and pool.available == pool.capacity
+    assert near.failure is not None
+
+
+def test_it_can_be_submitted_again_and_again(proactor: Proactor, make_pool: MakePool, sockets: Sockets) -> None:
+    """Reference: RecvPoolBufferRecycling."""
+    pool = make_pool(2)
+    near, far = sockets.tcp_pair()
+    received = Received()
+    receive = RecvPool(near, pool, received)
+    for number in range(20):
+        send(far, b"message %d" % number)
+        finish(proactor, receive)
+    assert received.pieces == [b"message %d" % number for number in range(20)]
+    assert pool.available == 2
+
+
+@both_kinds
+def test_with_multishot_each_piece_comes_with_more(
+    proactor: Proactor, make_pool: MakePool, sockets: Sockets, kind: str
+) -> None:
+    """Reference: MultishotRecv_MultipleMessages."""
+    pool = make_pool(2)
+    near, far = sockets.pair(kind)
+    received = Received()
+    receive = RecvPool(near, pool, received, flags=MULTISHOT)
+    start(proactor, receive)
+    for number in range(10):
+        send(far, b"message %d" % number)
+        poll_until(proactor, lambda number=number: len(received.pieces) == number + 1)
+    assert not received.finals
+    far.shutdown(stdlib_socket.SHUT_WR)
+    settle(proactor, receive)
+    assert received.pieces == [b"message %d" % number for number in range(10)]
+    assert receive.error is None and pool.available == 2
+
+
+@both_forms
+def test_a_megabyte_comes_in_order_through_four_buffers(
+    proactor: Proactor, make_pool: MakePool, sockets: Sockets, form: OperationFlags
+) -> None:
+    pool = make_pool(4, buffer_bytes=4096)
+    near, far = sockets.tcp_pair()
+    data = pattern(1 << 20)
+    received = Received()
+
+    def go_on(operation: Operation, flags: CompletionFlags) -> None:
+        received(operation, flags)
+        if not flags & MORE and operation.error is None and operation.result.length:
+            proactor.submit(operation)
+
+    receive = RecvPool(near, pool, go_on, flags=form)
+    proactor.submit(receive, Send(far, data, lambda operation, flags: far.shutdown(stdlib_socket.SHUT_WR), whole=True))
+    poll_until(proactor, lambda: receive.state is OperationState.DONE)
+    assert received.data == data and pool.available == 4
+
+
+@both_forms
+def test_poll_counts_deliveries_and_nothing_else(
+    proactor: Proactor, pool: BufferPool, sockets: Sockets, form: OperationFlags
+) -> None:
+    near, far = sockets.tcp_pair()
+    received = Received()
+    receive = RecvPool(near, pool, received, flags=form)
+    proactor.submit(receive)
+    far.shutdown(stdlib_socket.SHUT_WR)
+    assert sum(proactor.poll(0.01) for _ in range(5)) == 1
+
+
+def test_what_comes_without_a_completion_function_is_the_operations_result(
+    proactor: Proactor, pool: BufferPool, sockets: Sockets
+) -> None:
+    near, far = sockets.tcp_pair()
+    send(far, b"x")
+    receive = finish(proactor, RecvPool(near, pool))
+    receive.result.release()
+
+
+def test_a_lease_that_nobody_takes_goes_back_with_a_warning(
+    proactor: Proactor, pool: BufferPool, sockets: Sockets
+) -> None:
+    near, far = sockets.tcp_pair()
+    send(far, b"x")
+    finish(proactor, receive := RecvPool(near, pool))
+    with pytest.warns(ResourceWarning, match="unreleased"):
+        del receive
+    assert pool.available == pool.capacity
+
+
+# Datagrams -----------------------------------------------------------------------------------------------------------
+
+
+@both_forms
+@pytest.mark.parametrize("pair", [connected_udp, unix_datagram_pair])
+def test_each_datagram_has_a_buffer_of_its_own(
+    proactor: Proactor,
+    pool: BufferPool,
+    sockets: Sockets,
+    form: OperationFlags,
+    pair: Callable[[Sockets], tuple[Socket, Socket]],
+) -> None:
+    near, far = pair(sockets)
+    send(far, b"one")
+    send(far, b"two")
+    received = Received()
+    receive = RecvPool(near, pool, received, flags=form)
+    finish(proactor, receive) if not form else start(proactor, receive)
+    if form:
+        poll_until(proactor, lambda: len(received.pieces) == 2)
+        cancel(proactor, receive)
+    else:
+        finish(proactor, receive)
+    assert received.pieces == [b"one", b"two"]
+
+
+def test_an_empty_datagram_ends_nothing_and_holds_no_buffer(
+    proactor: Proactor, pool: BufferPool, sockets: Sockets
+) -> None:
+    near, far = connected_udp(sockets)
+    completions = Completions()
+    receive = RecvPool(near, pool, completions, flags=MULTISHOT)
+    start(proactor, receive)
+    send(far, b"")
+    poll_until(proactor, lambda: completions.records)
+    send(far, b"after it")
+    poll_until(proactor, lambda: len(completions) == 2)
+    cancel(proactor, receive)
+    assert [result.length for result in completions.results[:2]] == [0, 8]
+    completions.results[1].release()
+    assert pool.available == pool.capacity
+
+
+def test_a_datagram_longer_than_a_buffer_is_cut_off(proactor: Proactor, pool: BufferPool, sockets: Sockets) -> None:
+    near, far = connected_udp(sockets)
+    send(far, pattern(BUFFER_BYTES + 1))
+    with perform(proactor, RecvPool(near, pool)) as lease:
+        assert bytes(lease.view) == pattern(BUFFER_BYTES)
+
+
+# A pool that is empty ------------------------------------------------------------------------------------------------
+
+
+def test_idle_connections_hold_no_buffer(proactor: Proactor, make_pool: MakePool, sockets: Sockets) -> None:
+    pool = make_pool(1)
+    idle = [RecvPool(sockets.tcp_pair()[0], pool) for _ in range(5)]
+    near, far = sockets.tcp_pair()
+    start(proactor, *idle)
+    send(far, b"x")
+    with perform(proactor, RecvPool(near, pool)):
+        pass
+    assert pool.available == 1
+    for receive in idle:
+        cancel(proactor, receive)
+
+
+@both_forms
+def test_without_a_buffer_it_pauses_and_goes_on_when_one_comes_back(
+    proactor: Proactor, pool: BufferPool, sockets: Sockets, form: OperationFlags
+) -> None:
+    receive, received = paused(proactor, pool, sockets, form)
+    assert not received.finals
+    received.leases.pop().release()
+    poll_until(proactor, lambda: received.pieces)
+    assert received.data == b"late"
+    cancel(proactor, receive)
+    received.release_all()
+
+
+@both_forms
+def test_a_newcomer_does_not_push_out_who_is_paused(
+    proactor: Proactor, pool: BufferPool, sockets: Sockets, form: OperationFlags
+) -> None:
+    """Buffers come back, and before the proactor has noticed, another receive is submitted."""
+    receive, received = paused(proactor, pool, sockets, form)
+    near, far = sockets.tcp_pair()
+    send(far, b"newcomer")
+    received.release_all()
+    with perform(proactor, RecvPool(near, pool)) as lease:
+        assert bytes(lease.view) == b"newcomer"
+    poll_until(proactor, lambda: received.pieces)
+    assert received.data == b"late"
+    cancel(proactor, receive)
+
+
+def test_a_paused_receive_loses_no_byte_of_what_comes_meanwhile(
+    proactor: Proactor, pool: BufferPool, sockets: Sockets
+) -> None:
+    receive, received = paused(proactor, pool, sockets, MULTISHOT)
+    far: Any = receive.user_data
+    data = pattern(20 * BUFFER_BYTES)
+    send(far, data)
+    received.leases.pop().release()
+    poll_until(proactor, lambda: len(received.data) == len(b"late" + data))
+    assert received.data == b"late" + data
+    cancel(proactor, receive)
+    received.release_all()
+
+
+@both_forms
+def test_a_buffer_given_back_by_another_thread_wakes_the_proactor(
+    proactor: Proactor, pool: BufferPool, sockets: Sockets, form: OperationFlags
+) -> None:
+    receive, received = paused(proactor, pool, sockets, form)
+    asleep = threading.Event()
+
+    def give_back() -> None:
+        asleep.wait()
+        received.leases.pop(0).release()
+
+    thread = threading.Thread(target=give_back)
+    thread.start()
+    asleep.set()
+    while not received.pieces:
+        proactor.poll()  # without a limit: nothing but the buffer ends it
+    thread.join()
+    cancel(proactor, receive)
+    received.release_all()
+
+
+@both_forms
+def test_the_proactor_sleeps_while_a_receive_is_paused(
+    proactor: Proactor, pool: BufferPool, sockets: Sockets, form: OperationFlags
+) -> None:
+    receive, received = paused(proactor, pool, sockets, form)
+    proactor.poll(0.001)
+    name = "system_calls" if "system_calls" in proactor.statistics() else "system_waits"
+    before = proactor.statistics()[name]
+    assert proactor.poll(0.02) == 0
+    assert proactor.statistics()[name] - before <= 1
+    cancel(proactor, receive)
+    received.release_all()
+
+
+@both_forms
+def test_other_operations_go_on_while_a_receive_is_paused(
+    proactor: Proactor, pool: BufferPool, sockets: Sockets, form: OperationFlags
+) -> None:
+    receive, received = paused(proactor, pool, sockets, form)
+    assert finish(proactor, Nop()).error is None
+    cancel(proactor, receive)
+    received.release_all()
+
+
+@both_forms
+def test_connections_take_turns_when_there_is_one_buffer(
+    proactor: Proactor, make_pool: MakePool, sockets: Sockets, form: OperationFlags
+) -> None:
+    """Each of three has more to receive at any time; none gets a third piece before each has had one."""
+    pool = make_pool(1)
+    pairs = [sockets.tcp_pair() for _ in range(3)]
+    for _near, far in pairs:
+        send(far, pattern(9 * BUFFER_BYTES))
+    received = Received()
+    turns = received.labels
+
+    def go_on(operation: Operation, flags: CompletionFlags) -> None:
+        received(operation, flags)
+        if not flags & MORE and operation.error is None and len(turns) < 18:
+            proactor.submit(operation)
+
+    receives = [RecvPool(near, pool, go_on, flags=form, user_data=number) for number, (near, _far) in enumerate(pairs)]
+    proactor.submit(*receives)
+    poll_until(proactor, lambda: len(turns) >= 18)
+    for receive in receives:
+        cancel(proactor, receive)
+    assert all(set(turns[start : start + 6]) == {0, 1, 2} for start in range(0, 18, 6)), turns
+
+
+def test_many_connections_share_two_buffers(proactor: Proactor, make_pool: MakePool, sockets: Sockets) -> None:
+    pool = make_pool(2)
+    pairs = [sockets.unix_pair() for _ in range(12)]
+    everything: dict[object, bytes] = {}
+
+    def collect(operation: Operation, flags: CompletionFlags) -> None:
+        if operation.error is None and operation.result.length:
+            with operation.result as lease:
+                label = operation.user_data
+                everything[label] = everything.get(label, b"") + bytes(lease.view)
+
+    receives = [
+        RecvPool(near, pool, collect, flags=MULTISHOT, user_data=number) for number, (near, _far) in enumerate(pairs)
+    ]
+    start(proactor, *receives)
+    for number, (_near, far) in enumerate(pairs):
+        send(far, pattern(10 * BUFFER_BYTES, number))
+        far.shutdown(stdlib_socket.SHUT_WR)
+    settle(proactor, *receives)
+    assert everything == {number: pattern(10 * BUFFER_BYTES, number) for number in range(12)}
+    assert pool.available == 2
+
+
+# Ends ----------------------------------------------------------------------------------------------------------------
+
+
+@both_forms
+def test_cancelled_while_idle_it_ends_once(
+    proactor: Proactor, pool: BufferPool, sockets: Sockets, form: OperationFlags
+) -> None:
+    near, _far = sockets.tcp_pair()
+    received = Received()
+    receive = RecvPool(near, pool, received, flags=form)
+    start(proactor, receive)
+    assert proactor.cancel(receive)
+    settle(proactor, receive)
+    assert received.finals == [receive] and cause_of(receive) is CancelCause.REQUESTED
+    assert pool.available == pool.capacity
+
+
+@both_forms
+def test_cancelled_while_paused_it_ends_once(
+    proactor: Proactor, pool: BufferPool, sockets: Sockets, form: OperationFlags
+) -> None:
+    receive, received = paused(proactor, pool, sockets, form)
+    assert proactor.cancel(receive)
+    settle(proactor, receive)
+    assert received.finals == [receive] and cause_of(receive) is CancelCause.REQUESTED
+    received.release_all()
+    assert pool.available == pool.capacity
+
+
+@both_forms
+def test_cancelled_before_it_began_it_ends_once(
+    proactor: Proactor, pool: BufferPool, sockets: Sockets, form: OperationFlags
+) -> None:
+    near, _far = sockets.tcp_pair()
+    received = Received()
+    receive = RecvPool(near, pool, received, flags=form)
+    proactor.submit(receive)
+    cancel(proactor, receive)
+    assert received.finals == [receive] and isinstance(receive.error, OperationCancelled)
+
+
+@both_forms
+def test_cancelled_after_bytes_came_it_gives_them_or_leaves_them(
+    proactor: Proactor, pool: BufferPool, sockets: Sockets, form: OperationFlags
+) -> None:
+    near, far = sockets.tcp_pair()
+    received = Received()
+    receive = RecvPool(near, pool, received, flags=form)
+    start(proactor, receive)
+    send(far, b"in the race")
+    cancel(proactor, receive)
+    assert received.finals == [receive] and pool.available == pool.capacity
+    if not received.pieces:
+        assert drain(proactor, near, 11) == b"in the race"
+    assert received.data in (b"", b"in the race")
+
+
+@both_forms
+def test_closing_the_socket_ends_an_idle_receive(
+    proactor: Proactor, pool: BufferPool, sockets: Sockets, form: OperationFlags
+) -> None:
+    near, _far = sockets.tcp_pair()
+    receive = RecvPool(near, pool, Received(), flags=form)
+    start(proactor, receive)
+    finish(proactor, SocketClose(near))
+    settle(proactor, receive)
+    assert cause_of(receive) is CancelCause.RESOURCE_CLOSED
+
+
+@both_forms
+def test_closing_the_socket_ends_a_paused_receive(
+    proactor: Proactor, pool: BufferPool, sockets: Sockets, form: OperationFlags
+) -> None:
+    receive, received = paused(proactor, pool, sockets, form)
+    finish(proactor, SocketClose(receive.socket))
+    settle(proactor, receive)
+    assert cause_of(receive) is CancelCause.RESOURCE_CLOSED and received.finals == [receive]
+    received.release_all()
+
+
+def test_a_close_in_the_same_batch_ends_it(proactor: Proactor, pool: BufferPool, sockets: Sockets) -> None:
+    near, _far = sockets.tcp_pair()
+    receive = RecvPool(near, pool)
+    proactor.submit(receive, SocketClose(near))
+    settle(proactor, receive)
+    assert cause_of(receive) is CancelCause.RESOURCE_CLOSED
+
+
+@both_forms
+@pytest.mark.parametrize("without", [Capability.NONE, Capability.MULTISHOT], ids=["as it is", "without multishot"])
+def test_closing_the_proactor_ends_a_paused_receive(
+    configuration: Any, sockets: Sockets, form: OperationFlags, without: Capability
+) -> None:
+    options = ProactorOptions(allowed_capabilities=Capability.ALL & ~without)
+    with Slab.allocate(BUFFER_BYTES, 2) as slab:
+        closed = Proactor(configuration.backend, options)
+        region = register_slab(closed, slab, Access.WRITE | Access.READ)
+        pool = BufferPool(region)
+        receive, received = paused(closed, pool, sockets, form)
+        closed.close()
+        assert cause_of(receive) is CancelCause.PROACTOR_CLOSED and received.finals == [receive]
+        received.release_all()
+        pool.close()
+        region.close()
+
+
+@both_forms
+def test_its_deadline_holds_while_idle(
+    proactor: Proactor, pool: BufferPool, sockets: Sockets, form: OperationFlags
+) -> None:
+    near, _far = sockets.tcp_pair()
+    receive = finish(proactor, RecvPool(near, pool, Received(), flags=form, timeout=SOON))
+    assert isinstance(receive.error, DeadlineExceeded)
+
+
+@both_forms
+def test_its_deadline_holds_while_paused(
+    proactor: Proactor, pool: BufferPool, sockets: Sockets, form: OperationFlags
+) -> None:
+    first, received = paused(proactor, pool, sockets, form)
+    near, far = sockets.tcp_pair()
+    send(far, b"x")
+    receive = finish(proactor, RecvPool(near, pool, Received(), flags=form, timeout=SOON))
+    assert isinstance(receive.error, DeadlineExceeded)
+    cancel(proactor, first)
+    received.release_all()
+    assert drain(proactor, near, 1) == b"x"
+
+
+def test_with_a_deadline_it_goes_on_after_a_pause(proactor: Proactor, pool: BufferPool, sockets: Sockets) -> None:
+    first, received = paused(proactor, pool, sockets, OperationFlags.NONE)
+    near, far = sockets.tcp_pair()
+    send(far, b"in time")
+    receive = RecvPool(near, pool, timeout=60)
+    start(proactor, receive)
+    cancel(proactor, first)
+    received.release_all()
+    settle(proactor, receive)
+    with receive.result as lease:
+        assert bytes(lease.view) == b"in time"
+
+
+# In chains, in tasks, from other threads -----------------------------------------------------------------------------
+
+
+def test_it_may_be_the_last_step_of_a_chain(proactor: Proactor, pool: BufferPool, sockets: Sockets) -> None:
+    near, far = sockets.tcp_pair()
+    receive = RecvPool(far, pool)
+    proactor.submit(Send(near, b"linked", flags=OperationFlags.LINKED), receive)
+    settle(proactor, receive)
+    with receive.result as lease:
+        assert bytes(lease.view) == b"linked"
+
+
+def test_as_the_last_step_of_a_chain_it_pauses_too(proactor: Proactor, pool: BufferPool, sockets: Sockets) -> None:
+    first, received = paused(proactor, pool, sockets, OperationFlags.NONE)
+    near, far = sockets.tcp_pair()
+    receive = RecvPool(far, pool)
+    proactor.submit(Send(near, b"linked", flags=OperationFlags.LINKED), receive)
+    for _ in range(5):
+        proactor.poll(0.001)
+    cancel(proactor, first)
+    received.release_all()
+    settle(proactor, receive)
+    receive.result.release()
+
+
+def test_a_task_awaits_a_lease(run: Callable[..., Any], sockets: Sockets) -> None:
+    near, far = sockets.tcp_pair()
+
+    async def main() -> bytes:
+        proactor = current_proactor()
+        with Slab.allocate(BUFFER_BYTES, 2) as slab, register_slab(proactor, slab, Access.WRITE) as region:
+            with BufferPool(region) as pool:
+                with proactor_trio.move_on_after(SOON) as scope:
+                    await RecvPool(near, pool)
+                assert scope.cancelled_caught
+                send(far, b"for a task")
+                with await RecvPool(near, pool) as lease:
+                    return bytes(lease.view)
+
+    assert run(main) == b"for a task"
+
+
+def test_another_threads_submission_is_begun_by_the_owner(
+    proactor: Proactor, pool: BufferPool, sockets: Sockets
+) -> None:
+    near, far = sockets.tcp_pair()
+    receive = RecvPool(near, pool)
+    thread = threading.Thread(target=proactor.submit, args=(receive,))
+    thread.start()
+    thread.join()
+    send(far, b"x")
+    with pytest.raises(FailedPrecondition, match="cannot be closed: 1 operations"):
+        pool.close()
+    settle(proactor, receive)
+    receive.result.release()
+
+
+def test_a_proactor_that_another_thread_polls_receives(
+    make_proactor: Callable[..., Proactor], make_pool: MakePool, sockets: Sockets
+) -> None:
+    shared = make_proactor(threading_mode=ThreadingMode.CROSS_THREAD)
+    shared.poll(0)
+    pool = make_pool(2, of=shared)
+    near, far = sockets.tcp_pair()
+    send(far, b"x")
+    finish(shared, receive := RecvPool(near, pool)).result.release()
+    assert receive.error is None
+
+
+# Refusals ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_pool_that_may_only_be_read_is_refused(proactor: Proactor, sockets: Sockets) -> None:
+    """Reference: RecvPoolRejectsReadOnlyRegion."""
+    near, _far = sockets.tcp_pair()
+    with Slab.allocate(BUFFER_BYTES, 2) as slab, register_slab(proactor, slab, Access.READ) as region:
+        with BufferPool(region) as pool:
+            with pytest.raises(FailedPrecondition, match="READ") as refusal:
+                proactor.submit(RecvPool(near, pool))
+            assert status_of(refusal.value) is StatusCode.FAILED_PRECONDITION
+
+
+def test_another_proactors_pool_is_refused(
+    proactor: Proactor, make_proactor: Callable[..., Proactor], make_pool: MakePool, sockets: Sockets
+) -> None:
+    near, _far = sockets.tcp_pair()
+    foreign = make_pool(2, of=make_proactor())
+    with pytest.raises(ValueError, match="pool: its memory is registered with another proactor"):
+        proactor.submit(RecvPool(near, foreign))
+
+
+def test_a_closed_pool_is_refused(proactor: Proactor, pool: BufferPool, sockets: Sockets) -> None:
+    near, _far = sockets.tcp_pair()
+    pool.close()
+    with pytest.raises(ClosedResourceError, match="pool"):
+        proactor.submit(RecvPool(near, pool))
+
+
+def test_a_closed_socket_is_refused_and_the_pool_is_left_alone(
+    proactor: Proactor, pool: BufferPool, sockets: Sockets
+) -> None:
+    near, _far = sockets.tcp_pair()
+    near.close()
+    with pytest.raises(ClosedResourceError, match="socket"):
+        proactor.submit(RecvPool(near, pool))
+    pool.close()
+
+
+def test_what_is_no_socket_or_no_pool_is_refused(pool: BufferPool, sockets: Sockets) -> None:
+    near, _far = sockets.tcp_pair()
+    with pytest.raises(TypeError, match="socket"):
+        RecvPool(near.stdlib, pool)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="pool"):
+        RecvPool(near, bytearray(10))  # type: ignore[arg-type]
+
+
+def test_it_cannot_have_a_successor(proactor: Proactor, pool: BufferPool, sockets: Sockets) -> None:
+    near, _far = sockets.tcp_pair()
+    with pytest.raises(ValueError, match="RecvPool cannot have a successor"):
+        proactor.submit(RecvPool(near, pool, flags=OperationFlags.LINKED), Nop())
+    pool.close()
+
+
+def test_slabs_that_are_no_power_of_two_do_not_come_so_far(proactor: Proactor) -> None:
+    """Reference: RecvPoolRequiresPowerOfTwo."""
+    with Slab.allocate(BUFFER_BYTES, 3) as slab, pytest.raises(ValueError, match="power of two"):
+        register_slab(proactor, slab, Access.WRITE)
+
+
+@both_forms
+def test_pool_and_region_cannot_be_closed_while_it_is_in_flight(
+    proactor: Proactor, pool: BufferPool, sockets: Sockets, form: OperationFlags
+) -> None:
+    near, _far = sockets.tcp_pair()
+    region: Region = pool.region
+    receive = RecvPool(near, pool, Received(), flags=form)
+    start(proactor, receive)
+    with pytest.raises(FailedPrecondition, match="1 operations in flight"):
+        pool.close()
+    with pytest.raises(FailedPrecondition, match="1 operations are in flight"):
+        region.close()
+    cancel(proactor, receive)
+    pool.close()
+    region.close()
+
+
+def test_a_pool_cannot_be_closed_while_what_came_is_leased(
+    proactor: Proactor, pool: BufferPool, sockets: Sockets
+) -> None:
+    near, far = sockets.tcp_pair()
+    send(far, b"x")
+    with perform(proactor, RecvPool(near, pool)), pytest.raises(FailedPrecondition, match="1 leases are out"):
+        pool.close()
+
+
+# Exceptions in the middle --------------------------------------------------------------------------------------------
+
+
+@both_forms
+def test_an_interrupt_in_the_completion_function_neither_loses_nor_doubles_a_buffer(
+    proactor: Proactor, make_pool: MakePool, sockets: Sockets, form: OperationFlags
+) -> None:
+    pool = make_pool(2)
+    near, far = sockets.tcp_pair()
+    received = Received()
+
+    def interrupted(operation: Operation, flags: CompletionFlags) -> None:
+        received(operation, flags)
+        raise KeyboardInterrupt
+
+    receive = RecvPool(near, pool, interrupted, flags=form)
+    for number in range(6):
+        if receive.state is not OperationState.SUBMITTED:
+            proactor.submit(receive)
+        send(far, b"%d" % number)
+        with pytest.raises(KeyboardInterrupt):
+            poll_until(proactor, lambda: False)
+        proactor.poll(0)
+        assert pool.available == 2
+    assert received.data == b"012345"
+    receive.completion_fn = received
+    if form:
+        cancel(proactor, receive)
+
+
+def test_an_error_of_the_completion_function_is_raised_by_poll(
+    proactor: Proactor, pool: BufferPool, sockets: Sockets
+) -> None:
+    near, far = sockets.tcp_pair()
+
+    def failing(operation: Operation, flags: CompletionFlags) -> None:
+        operation.result.release()
+        raise LookupError("mine")
+
+    send(far, b"x")
+    proactor.submit(RecvPool(near, pool, failing))
+    with pytest.raises(LookupError, match="mine"):
+        poll_until(proactor, lambda: False)
+    assert pool.available == pool.capacity

@@ -1,0 +1,40 @@
+"""The benchmarks work: each scene is set, does its work once, and is cleared away."""
+
+from __future__ import annotations
+
+import pytest
+
+from cts.benchmarks import buffers, core, events, frontiers, relays, sockets  # noqa: F401 - they register themselves
+from cts.benchmarks.measuring import REGISTERED, Benchmark, Flat, Linear, Outcome, scene_of
+from cts.configurations import Configuration
+from proactor_trio.proactor import Proactor, Support
+
+
+@pytest.mark.parametrize("benchmark", REGISTERED, ids=lambda benchmark: benchmark.name)
+def test_a_scene_works(configuration: Configuration, proactor: Proactor, benchmark: Benchmark) -> None:
+    needs = benchmark.needs
+    if needs and proactor.capability_reports[needs].support is not Support.NATIVE:
+        pytest.skip(f"needs {needs.name}")
+    with scene_of(benchmark, proactor, min(benchmark.sizes)) as work:
+        work(1)
+
+
+def test_names_are_given_once() -> None:
+    names = [benchmark.name for benchmark in REGISTERED]
+    assert sorted(set(names)) == sorted(names)
+
+
+@pytest.mark.parametrize(("largest", "holds"), [(1.4, True), (1.6, False)])
+def test_flat_compares_the_largest_with_the_smallest(largest: float, holds: bool) -> None:
+    assert Flat(1.5).judge({1: 1.0, 16: 9.0, 256: largest})[1] is holds
+
+
+@pytest.mark.parametrize(("largest", "holds"), [(22.0, True), (26.0, False)])
+def test_linear_compares_a_step_of_the_largest_with_one_of_the_middle(largest: float, holds: bool) -> None:
+    assert Linear(1.5).judge({1: 1.0, 4: 4.0, 16: largest})[1] is holds
+
+
+def test_ratios_are_taken_within_a_round() -> None:
+    outcome = Outcome(Benchmark("one", core.raw_linked, (1, 2)))
+    outcome.rounds = [{1: 1.0, 2: 2.0}, {1: 10.0, 2: 20.0}, {1: 5.0, 2: 40.0}]
+    assert outcome.relative() == {1: 1.0, 2: 2.0}

@@ -1,0 +1,122 @@
+"""JointWait: one wait for values of several semaphores, of all of them or of any; and WaitMode.
+
+It ends once: when the mode is satisfied, or with the first failure, whichever mode it is. A failure that is there at
+the beginning goes before every value, in whatever order the semaphores are named. What ends it also withdraws the rest
+of its timepoints, so nothing of a wait stays behind on a semaphore that never moves again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import Enum
+
+from proactor_trio.proactor.arguments import check_integer
+from proactor_trio.proactor.failures import copy_of_failure
+from proactor_trio.proactor.semaphore_source import LARGEST_VALUE, SemaphoreSource, check_semaphore
+from proactor_trio.proactor.timepoint import Timepoint
+
+
+class WaitMode(Enum):
+    """For which of several semaphores to wait. ALL: until each has its value; ANY: until one of them has."""
+
+    ALL = 0
+    ANY = 1
+
+
+#: Told how the wait ended: the index of the semaphore that ended it, or a failure. May be called more than once, by
+#: several threads; the first call counts.
+Ended = Callable[[int | BaseException], object]
+
+
+class JointWait:
+    """A wait that `begin()` begins. All threads."""
+
+    __slots__ = ("_ended", "_missing", "_mode", "_parts", "is_over")
+
+    def __init__(
+        self, semaphores: Sequence[SemaphoreSource], values: Sequence[int], mode: WaitMode, ended: Ended
+    ) -> None:
+        self._mode = mode
+        self._ended: Ended | None = ended
+        self._missing = set(range(len(semaphores)))
+        self._parts = [
+            _Part(semaphore, value, self, index)
+            for index, (semaphore, value) in enumerate(zip(semaphores, values, strict=True))
+        ]
+        #: Whether `ended` was called.
+        self.is_over = False
+
+    def begin(self) -> None:
+        """Look for failures, then for values, and wait for what is missing. May be called again when interrupted."""
+        parts = self._parts
+        for part in parts:
+            if part.semaphore.error is not None:
+                self._end(copy_of_failure(part.semaphore.error))
+                return
+        if not parts:
+            self._end(0)
+        for part in parts:
+            if self.is_over:
+                break
+            part.semaphore._acquire(part)
+        if self.is_over:
+            _cancel(parts)  # another thread may have ended it while the last one was acquired
+
+    def withdraw(self) -> None:
+        """Wait no longer. `ended` is not called any more, unless that has begun."""
+        _cancel(self._parts)
+        self._parts = []
+        self._ended = None
+
+    def reached(self, index: int, error: BaseException | None) -> None:
+        """One of the semaphores has its value, or failed. May be called again."""
+        if error is not None:
+            self._end(copy_of_failure(error))
+            return
+        self._missing.discard(index)
+        if self._mode is WaitMode.ANY or not self._missing:
+            self._end(index)
+
+    def _end(self, result: int | BaseException) -> None:
+        ended = self._ended
+        if ended is not None:
+            ended(result)
+            self.is_over = True
+            self.withdraw()
+
+
+class _Part(Timepoint):
+    """What waits on one of the semaphores."""
+
+    __slots__ = ("_index", "_wait")
+
+    def __init__(self, semaphore: SemaphoreSource, value: int, wait: JointWait, index: int) -> None:
+        super().__init__(semaphore, value, None)
+        self._wait = wait
+        self._index = index
+
+    def fire(self, error: BaseException | None) -> None:
+        """Its time has come; see Pending. Doing it again changes nothing."""
+        super().fire(error)
+        self._wait.reached(self._index, error)
+
+
+def _cancel(parts: Sequence[_Part]) -> None:
+    for part in parts:
+        part.cancel()
+
+
+def check_mode(mode: object) -> None:
+    """Raise TypeError unless it is a WaitMode: a completion function in its place would never be called."""
+    if not isinstance(mode, WaitMode):
+        raise TypeError(f"mode must be a WaitMode, not {mode!r}")
+
+
+def check_semaphores(semaphores: Sequence[SemaphoreSource], values: Sequence[int]) -> None:
+    """Raise TypeError or ValueError naming the argument unless these belong together."""
+    if len(semaphores) != len(values):
+        raise ValueError(f"values must be as many as semaphores, {len(semaphores)}, not {len(values)}")
+    for semaphore in semaphores:
+        check_semaphore(semaphore, "semaphores")
+    for value in values:
+        check_integer(value, "values", 0, LARGEST_VALUE)

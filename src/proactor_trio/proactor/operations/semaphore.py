@@ -1,0 +1,233 @@
+"""Operations on timeline semaphores: SemaphoreWait, SemaphoreSignal.
+
+A wait is timepoints that finish the operation, from whatever thread signals. Where the kernel links, a wait that leads
+a chain is made there together with the steps behind it (kernel_waits.py). A signal is made inside `poll()` by the owner
+of the proactor when its turn has come, never in `submit()`: timepoint callbacks are the
+user's code. As the later step of a chain it has no effect before the step before it has succeeded.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, Unpack
+
+from proactor_trio.backends.contract import OperationFlags
+from proactor_trio.proactor.dispatching import Attempt, raise_all
+from proactor_trio.proactor.errors import CANCELED, OutOfRange
+from proactor_trio.proactor.fence import FenceWrite
+from proactor_trio.proactor.frontier import Frontier
+from proactor_trio.proactor.joint_wait import JointWait, WaitMode, check_mode, check_semaphores
+from proactor_trio.proactor.kernel_waits import KernelWait, lead
+from proactor_trio.proactor.operation import CompletionFunction, Limits, Operation, SoftwareOperation
+from proactor_trio.proactor.semaphore_source import SemaphoreSource, check_frontier
+
+if TYPE_CHECKING:
+    from proactor_trio.proactor.proactor import Proactor
+
+#: Semaphores of one SemaphoreWait.
+LARGEST_WAIT: Final = 255
+
+
+class SemaphoreWait(SoftwareOperation):
+    """Waits until semaphores have their values. Result: None for ALL, for ANY the index of one that has its value.
+
+    semaphores, values: as many of one as of the other, up to 255 (OutOfRange at submission); none at all completes at
+        the next poll. They may be semaphores of any kind, used by any thread and any proactor.
+    mode: ALL or ANY. Of several that have their values at the beginning ANY reports the lowest index.
+    satisfied_index: the result for ANY, None before and otherwise.
+
+    It ends with the failure of the first of them that fails or has failed, even if its value was reached before; each
+    wait gets a copy of that exception. Cancelling it withdraws its timepoints and leaves the semaphores as they are.
+    """
+
+    __slots__ = ("_lead", "_wait", "satisfied_index", "semaphores", "values", "wait_mode")
+
+    def __init__(
+        self,
+        semaphores: Sequence[SemaphoreSource],
+        values: Sequence[int],
+        mode: WaitMode = WaitMode.ALL,
+        completion_fn: CompletionFunction | None = None,
+        user_data: object = None,
+        flags: OperationFlags = OperationFlags.NONE,
+        **limits: Unpack[Limits],
+    ) -> None:
+        super().__init__(completion_fn, user_data, flags, **limits)
+        check_mode(mode)
+        self.semaphores = semaphores
+        self.values = values
+        self.wait_mode = mode
+        self.satisfied_index: int | None = None
+        #: The identifier of a submission, and its wait.
+        self._wait: tuple[int, JointWait] | None = None
+        self._lead: KernelWait | None = None
+
+    def _prepare(self) -> None:
+        check_semaphores(self.semaphores, self.values)
+        if len(self.semaphores) > LARGEST_WAIT:
+            raise OutOfRange(f"semaphores must be at most {LARGEST_WAIT}, not {len(self.semaphores)}")
+        self.satisfied_index = None
+
+    def _begin(self, proactor: Proactor) -> None:
+        wait = self._begun()
+        if wait is None:
+            ended = functools.partial(proactor.finish, self, self.identifier)
+            wait = JointWait(self.semaphores, self.values, self.wait_mode, ended)
+            self._wait = self.identifier, wait
+        wait.begin()
+
+    def _begin_ahead_of(self, proactor: Proactor, following: Sequence[Operation]) -> int:
+        leading = self._leading()
+        if leading is None:
+            if self.expires is not None or not self.semaphores or any(step.expires is not None for step in following):
+                return 0
+            leading = self._lead = lead(self, proactor, self.semaphores, self.values, self.wait_mode)
+        return 0 if leading is None else leading.begin(following)
+
+    def _leading(self) -> KernelWait | None:
+        """What makes this submission in the kernel, if that does."""
+        return self._lead if self._lead is not None and self._lead.identifier == self.identifier else None
+
+    def _cancel(self, proactor: Proactor) -> None:
+        leading = self._leading()
+        if leading is not None and leading.begun:
+            leading.cancel()
+            return
+        wait = self._begun()
+        if wait is not None:
+            if wait.is_over:
+                return
+            wait.withdraw()
+        proactor.finish(self, self.identifier, CANCELED)
+
+    def _begun(self) -> JointWait | None:
+        """The wait of this submission."""
+        return self._wait[1] if self._wait is not None and self._wait[0] == self.identifier else None
+
+    def _finish(self, result: int) -> int | None:
+        if self.wait_mode is WaitMode.ANY and self.semaphores:
+            self.satisfied_index = result
+        return self.satisfied_index
+
+
+class SemaphoreSignal(SoftwareOperation):
+    """Signals semaphores, one after the other. Result: None.
+
+    semaphores, values: as many of one as of the other. Each value must be greater than the semaphore's then.
+    frontier: what is known to have come about with these values; given to each signal.
+
+    The first signal that is refused ends it with that error (ValueError for a value that is not greater); those before
+    it stay made. What timepoint callbacks raise is raised by the `poll()` that makes the signals, and is no error of
+    this operation. Cancelling it has an effect only before its turn has come: then none of the signals is made.
+    """
+
+    __slots__ = ("_fence_writes", "_signals", "frontier", "semaphores", "values")
+
+    def __init__(
+        self,
+        semaphores: Sequence[SemaphoreSource],
+        values: Sequence[int],
+        frontier: Frontier | None = None,
+        completion_fn: CompletionFunction | None = None,
+        user_data: object = None,
+        flags: OperationFlags = OperationFlags.NONE,
+        **limits: Unpack[Limits],
+    ) -> None:
+        super().__init__(completion_fn, user_data, flags, **limits)
+        self.semaphores = semaphores
+        self.values = values
+        self.frontier = frontier
+        self._signals: _Signals | None = None
+        #: The identifier of a submission, and its writes to fences.
+        self._fence_writes: tuple[int, list[Operation]] | None = None
+
+    def _prepare(self) -> None:
+        check_semaphores(self.semaphores, self.values)
+        if self.frontier is not None:
+            check_frontier(self.frontier)
+
+    def _begin(self, proactor: Proactor) -> None:
+        self._fence_writes = None
+        if self._begun() is None:
+            self._signals = _Signals(self, proactor)
+        assert self._signals is not None
+        proactor.post(self._signals.make)
+
+    def _kernel_part(self, proactor: Proactor) -> Sequence[Operation]:
+        if self._fence_writes is None or self._fence_writes[0] != self.identifier:
+            self._fence_writes = self.identifier, self._make_fence_writes()
+        return self._fence_writes[1]
+
+    def _make_fence_writes(self) -> list[Operation]:
+        """Writes to the fences that these signals are going to make readable."""
+        assert self._proactor is not None
+        if not self._proactor.links_in_kernel or any(semaphore.error is not None for semaphore in self.semaphores):
+            return []
+        return [
+            FenceWrite(fence)
+            for semaphore, value in zip(self.semaphores, self.values, strict=True)
+            for fence in semaphore.pending_fences(value)
+        ]
+
+    def _cancel(self, proactor: Proactor) -> None:
+        signals = self._begun()
+        if signals is None or signals.withdraw():
+            proactor.finish(self, self.identifier, CANCELED)
+
+    def _begun(self) -> _Signals | None:
+        """The signals of this submission."""
+        signals = self._signals
+        return signals if signals is not None and signals.identifier == self.identifier else None
+
+    def _finish(self, result: int) -> None:
+        return None
+
+
+class _Signals:
+    """The signals of one submission, made by a posted call; an interrupted one is posted again and goes on."""
+
+    __slots__ = ("_attempts", "_begun", "_operation", "_proactor", "_values", "identifier")
+
+    def __init__(self, operation: SemaphoreSignal, proactor: Proactor) -> None:
+        self._operation: SemaphoreSignal | None = operation  # None: it was finished
+        self._proactor = proactor
+        self._attempts = [Attempt(semaphore) for semaphore in operation.semaphores]
+        self._values = tuple(operation.values)
+        self._begun = False
+        self.identifier = operation.identifier
+
+    def withdraw(self) -> bool:
+        """Whether none of the signals was made; none will be."""
+        if self._begun:
+            return False
+        self._operation = None
+        return True
+
+    def make(self) -> None:
+        """Make those that were not made yet, and finish the operation."""
+        operation = self._operation
+        if operation is None:
+            return
+        self._begun = True
+        try:
+            refusal = self._make_all(operation.frontier)
+            self._proactor.finish(operation, self.identifier, 0 if refusal is None else refusal)
+            self._operation = None
+        except BaseException:
+            self._proactor.post(self.make)
+            raise
+        errors = [error for attempt in self._attempts for error in attempt.errors]
+        self._attempts = []
+        raise_all(errors)
+
+    def _make_all(self, frontier: Frontier | None) -> Exception | None:
+        for attempt, value in zip(self._attempts, self._values, strict=True):
+            if attempt.applied:
+                continue
+            try:
+                with attempt:
+                    attempt.semaphore.signal(value, frontier)
+            except Exception as refusal:  # whatever a source refuses with is the result
+                return refusal
+        return None
