@@ -165,5 +165,5 @@ ONE_BY_ONE = "core/sequence/OneByOne"
 register(Benchmark(ONE_BY_ONE, step_function_overhead, STEPS, Linear(1.5)))
 register(Benchmark("core/sequence/SequenceEmulationNops", sequence_emulation_nops, STEPS, Linear(1.5)))
 register(
-    Benchmark("core/sequence/StepFnOverhead", sequence_emulation_nops, STEPS, compared_with=ONE_BY_ONE, at_most=2.0)
+    Benchmark("core/sequence/StepFnOverhead", sequence_emulation_nops, STEPS[2:], compared_with=ONE_BY_ONE, at_most=2.0)
 )

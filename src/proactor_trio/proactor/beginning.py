@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from proactor_trio.backends.contract import Backend, Kind, OperationFlags
+from proactor_trio.backends.contract import Backend, Capability, Kind, OperationFlags, Support
 from proactor_trio.proactor.chain import Chain
 from proactor_trio.proactor.closing import HeldCloses, operations_before
 from proactor_trio.proactor.delivery import Delivery
@@ -34,6 +34,7 @@ class Beginning:
         "_backend",
         "_in_flight",
         "_keep_deadline",
+        "_links",
         "_native_deadlines",
         "_native_kinds",
         "_proactor",
@@ -63,6 +64,7 @@ class Beginning:
         self.expiries = Expiries(in_flight)
         self._keep_deadline: Callable[[Operation, float], None] = self.expiries.add
         self._native_deadlines = backend.native_deadlines
+        self._links = backend.capabilities[Capability.LINKED_OPERATIONS].support is Support.NATIVE
         self.multishot = delivery.multishot
         self.held_closes = HeldCloses()
         self.chains: dict[Chain, None] = {}
@@ -170,6 +172,9 @@ class Beginning:
     def begin_prefix(self, steps: Sequence[Operation]) -> int:
         """Begin the longest prefix that can be handed over at once, at least one step."""
         first = steps[0]
+        if not self._links:
+            self.begin(first)
+            return 1
         if isinstance(first, SoftwareOperation) and self._is_ready(first):
             following = self._native_prefix(steps[1:])
             begun = first._begin_ahead_of(self._proactor, following) if following else 0
