@@ -203,6 +203,7 @@ class Connect(ConnectionOperation):
 
     __slots__ = ()
     kind = Kind.CONNECT
+    can_be_refused = True
 
     def __init__(
         self,
@@ -225,8 +226,6 @@ class Connect(ConnectionOperation):
 
     def _withdraw(self) -> None:
         self.socket.happened("not connected")
-
-    can_be_refused = True
 
     def _refusal(self) -> int:
         socket = self.socket
@@ -341,6 +340,7 @@ class Transmission(Transfer):
     """
 
     __slots__ = ("_patience", "payload", "zero_copy_achieved")
+    can_be_refused = True
 
     def __init__(
         self,
@@ -383,8 +383,6 @@ class Transmission(Transfer):
         if not self.length or self._limits is not None:
             return False
         return self.completion_fn is not None or cannot_change(self.view)
-
-    can_be_refused = True
 
     def _refusal(self) -> int:
         socket = self.socket

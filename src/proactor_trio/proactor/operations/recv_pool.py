@@ -64,6 +64,7 @@ class RecvPool(SoftwareOperation):
     __slots__ = ("_readiness", "kind", "pool", "socket")
     can_be_multishot = True
     can_be_linked = False
+    can_be_refused = True
 
     socket: Socket
 
@@ -101,8 +102,6 @@ class RecvPool(SoftwareOperation):
 
     def _withdraw(self) -> None:
         self._let_go()
-
-    can_be_refused = True
 
     def _refusal(self) -> int:
         # Here, since only the owner thread may make the kernel's ring.
