@@ -409,3 +409,18 @@ def test_an_exported_fence_can_be_polled(proactor: Proactor, semaphore: Semaphor
     finish(proactor, SemaphoreSignal([semaphore], [1]))
     settle(proactor, poll)
     assert poll.result & PollEvents.IN
+
+
+def test_a_callback_that_raises_leaves_no_imported_fence_open(proactor: Proactor) -> None:
+    semaphore = TimelineSemaphore()
+
+    def callback(error: BaseException | None) -> None:
+        raise LookupError("mine")
+
+    semaphore.acquire_timepoint(1, callback)
+    fence = os.eventfd(1, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+    semaphore.import_fence(proactor, fence, 1)
+    with pytest.raises(LookupError):
+        poll_until(proactor, lambda: False)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fence)

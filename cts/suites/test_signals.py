@@ -29,6 +29,7 @@ from proactor_trio.proactor import (
     signal_name,
     status_of,
 )
+from tests.proactor.interruptions import interrupt_at
 
 pytestmark = in_main_thread_only
 
@@ -540,3 +541,19 @@ def test_a_foreign_wakeup_descriptor_is_hidden_with_a_warning_and_given_back(pro
     os.close(reader)
     os.close(writer)
     assert restored == writer
+
+
+def test_an_interruption_before_the_callback_does_not_silence_a_subscription(proactor: Proactor) -> None:
+    calls: list[Signal] = []
+    subscription = SignalSubscription(proactor, Signal.USER1, lambda _subscription, which: calls.append(which))
+    point, came = 0, True
+    while came:
+        point += 1
+        before = len(calls)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        came = interrupt_at(point, lambda: proactor.poll(0))
+        proactor.poll(0)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        proactor.poll(0)
+        assert len(calls) > before
+    subscription.close()

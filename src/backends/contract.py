@@ -446,8 +446,8 @@ class Backend(ABC):
         """In a forked child: close inherited descriptors, touch nothing that is shared with the parent."""
 
     def decode_message(self, entry: Any) -> int:
-        """The 64 bits of one entry of `messages`."""
-        raise NotImplementedError
+        """The 64 bits of one entry of `messages`; for backends with a `message_handle`."""
+        raise AssertionError(f"{self.name} has no messages of its own, so there is no {entry!r} to decode")
 
     @abstractmethod
     def statistics(self) -> Mapping[str, int]:

@@ -31,6 +31,7 @@ from proactor_trio.proactor import (
     Recv,
     Relay,
     RelayFlags,
+    SemaphoreSignal,
     SemaphoreWait,
     SendFile,
     Sequence,
@@ -119,6 +120,11 @@ def semaphore(scene: Scene) -> None:
     scene.kick = kick
 
 
+def signal(scene: Scene) -> None:
+    semaphore = TimelineSemaphore()
+    scene.operations = [Nop(flags=LINKED), SemaphoreSignal([semaphore], [1])]
+
+
 def deadline(scene: Scene) -> None:
     scene.operations = [Recv(scene.pair()[0], bytearray(3), timeout=0.002)]
 
@@ -128,7 +134,7 @@ def closing(scene: Scene) -> None:
     scene.operations = [Timer(time.monotonic(), flags=LINKED), Recv(near, bytearray(3)), SocketClose(near)]
 
 
-SCENES = (sequence, sequence_with_step_fn, splice, send_file, notification, event, semaphore, deadline, closing)
+SCENES = (sequence, sequence_with_step_fn, splice, send_file, notification, event, semaphore, signal, deadline, closing)
 
 
 def is_done(scene: Scene) -> bool:
@@ -229,4 +235,28 @@ def poll_until_fired(proactor: Proactor, relay: Relay, times: int) -> None:
     end = time.monotonic() + 3
     while relay.fired < times:
         assert time.monotonic() < end, f"stuck: {relay}"
+        proactor.poll(0.05)
+
+
+@pytest.mark.parametrize("backend", ["auto", "epoll"])
+def test_an_imported_fence_signals_after_an_interruption_anywhere_in_poll(backend: str) -> None:
+    point = 0
+    came = True
+    while came:
+        point += 1
+        semaphore = TimelineSemaphore()
+        fence = os.eventfd(1, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        with Proactor(backend) as proactor:
+            semaphore.import_fence(proactor, fence, 1)
+            came = interrupt_at(point, partial(poll_until_reached, proactor, semaphore))
+            poll_until_reached(proactor, semaphore)
+            assert semaphore.error is None
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(fence)
+
+
+def poll_until_reached(proactor: Proactor, semaphore: TimelineSemaphore) -> None:
+    end = time.monotonic() + 3
+    while not semaphore.query() or proactor.statistics()["in_flight"]:
+        assert time.monotonic() < end, f"stuck: {semaphore}"
         proactor.poll(0.05)

@@ -18,7 +18,8 @@ from proactor_trio.backends.contract import CompletionFlags, OperationFlags, Pol
 from proactor_trio.proactor.arguments import check_integer
 from proactor_trio.proactor.dispatching import Attempt, raise_all
 from proactor_trio.proactor.errors import DataLoss
-from proactor_trio.proactor.operation import Operation, OperationState
+from proactor_trio.proactor.incoming import Repeatable
+from proactor_trio.proactor.operation import Continuation, Operation, OperationState
 from proactor_trio.proactor.operations.descriptor import StreamWrite
 from proactor_trio.proactor.operations.scheduling import HandlePoll
 
@@ -43,21 +44,20 @@ class ImportedFence:
         self._proactor = proactor
         self._semaphore = semaphore
         self._value = value
-        self._poll = HandlePoll(fd, PollEvents.IN, self._completed)
+        self._attempt = Attempt(semaphore)
+        self._poll = HandlePoll(fd, PollEvents.IN, Continuation(self._completed))
 
     def begin(self) -> None:
         """The descriptor is owned from now on. Any thread: the owner of the proactor begins to watch it."""
-        self._proactor.post(self._watch)
+        self._proactor.post(Repeatable(self._watch))
 
     def _watch(self) -> None:
+        if self._poll.state is not OperationState.NEW:
+            return  # submitted before an interruption
         try:
             self._proactor.submit(self._poll)
         except Exception as error:  # nobody but the semaphore is there to be told
             self._end(error)
-        except BaseException:
-            if self._poll.state is OperationState.NEW:
-                self._proactor.post(self._watch)
-            raise
 
     def _completed(self, operation: Operation, flags: CompletionFlags) -> None:
         self._proactor.uncount()
@@ -67,24 +67,33 @@ class ImportedFence:
         self._end(error)
 
     def _end(self, error: BaseException | None) -> None:
-        descriptor: int = self._poll.handle
-        self._poll.completion_fn = None  # which refers to this object: no cycle
+        """Tell the semaphore, then close. May be called again after an interruption, and goes on where it was."""
+        if self._poll.handle < 0:
+            return
         try:
-            if error is None:
-                self._signal()
-            else:
-                self._semaphore.fail(error)
-        finally:
-            os.close(descriptor)
+            self._tell(error)
+        except Exception:  # of callbacks: the semaphore was told all the same
+            self._close()
+            raise
+        self._close()
+        raise_all(self._attempt.errors)
 
-    def _signal(self) -> None:
-        attempt = Attempt(self._semaphore)
+    def _close(self) -> None:
+        self._poll.completion_fn = None  # which refers to this object: no cycle
+        descriptor, self._poll.handle = self._poll.handle, -1
+        os.close(descriptor)
+
+    def _tell(self, error: BaseException | None) -> None:
+        if error is not None:
+            self._semaphore.fail(error)
+            return
+        if self._attempt.applied:
+            return
         try:
-            with attempt:
+            with self._attempt:
                 self._semaphore.signal(self._value)
         except Exception as refusal:  # whatever a source refuses with
             self._semaphore.fail(refusal)
-        raise_all(attempt.errors)
 
     def __repr__(self) -> str:
         return f"<ImportedFence {self._poll.handle} for {self._value} of {self._semaphore!r}>"

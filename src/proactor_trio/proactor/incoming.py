@@ -4,7 +4,8 @@ Batches, cancellations and the ends of software operations wait in one queue, in
 it and removes it afterwards; an item knows how far it has got, so that one whose taking was interrupted is taken up
 where it stopped. None of this calls anything of the user's, so it may be done at any time.
 
-Posted calls do, and therefore wait in a queue of their own for `poll()`. One that was begun is not begun again.
+Posted calls do, and therefore wait in a queue of their own for `poll()`. One that was begun is not begun again, unless
+it is one of ours that says it may be.
 """
 
 from __future__ import annotations
@@ -88,6 +89,21 @@ class FinishRequest:
         self._end(self._operation, self._identifier, self._result)
 
 
+class Repeatable:
+    """A posted call of our own, which something else depends on: if it is interrupted, it is made again.
+
+    function: has to notice by itself how far it had got.
+    """
+
+    __slots__ = ("_function",)
+
+    def __init__(self, function: Callable[[], object]) -> None:
+        self._function = function
+
+    def __call__(self) -> None:
+        self._function()
+
+
 class PostedCalls:
     """Calls that are to be made inside `poll()`: `waiting`. Appending is for any thread and for signal handlers."""
 
@@ -105,3 +121,7 @@ class PostedCalls:
                 call()
             except Exception as error:
                 errors.keep_of_call(error, call)
+            except BaseException:
+                if type(call) is Repeatable:
+                    self.waiting.appendleft(call)
+                raise

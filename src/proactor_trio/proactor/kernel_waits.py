@@ -31,6 +31,7 @@ from weakref import WeakKeyDictionary
 from proactor_trio.backends.contract import CompletionFlags, OperationFlags
 from proactor_trio.proactor.errors import CANCELED
 from proactor_trio.proactor.event import Event, EventPool
+from proactor_trio.proactor.incoming import Repeatable
 from proactor_trio.proactor.joint_wait import JointWait, WaitMode
 from proactor_trio.proactor.operation import Continuation, Operation, OperationState, SoftwareOperation
 from proactor_trio.proactor.operations.event import EventWait
@@ -147,7 +148,7 @@ class KernelWait:
                 if self._event is not None:
                     self._event.set()
                 return
-        self._proactor.post(self._cancel_head)
+        self._proactor.post(Repeatable(self._cancel_head))
 
     def _cancel_head(self) -> None:
         if self.head.state is OperationState.SUBMITTED:

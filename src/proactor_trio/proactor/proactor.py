@@ -556,7 +556,7 @@ class Proactor:
         errors = CompletionErrors()
         self._attached.closing()
         deadline = time.monotonic() + _CLOSING_SECONDS
-        while self._in_flight or self._incoming or self._posted.waiting:
+        while self._in_flight or self._incoming or self._posted.waiting or self._delivery.unfinished:
             self._cancel_everything()
             if time.monotonic() >= deadline:
                 stuck = ", ".join(repr(operation) for operation in self._in_flight.values())

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Final
 
 from proactor_trio.proactor import forking
 from proactor_trio.proactor.errors import FailedPrecondition, Unimplemented
+from proactor_trio.proactor.incoming import Repeatable
 from proactor_trio.proactor.signal_layers import HandlerLayer, WakeupLayer
 
 if TYPE_CHECKING:
@@ -120,12 +121,14 @@ class SignalSubscription:
             return
         try:
             self._is_due = True
-            owner.proactor.post(self._deliver)
+            owner.proactor.post(Repeatable(self._deliver))
         except BaseException:  # another handler raised: the flag must not stand for a call that was not posted
             self._is_due = False
             raise
 
     def _deliver(self) -> None:
+        if not self._is_due:
+            return  # made again after an interruption: the callback was called
         self._is_due = False
         if self._owner is not None:
             self._callback(self, self.signal)

@@ -17,6 +17,7 @@ from proactor_trio.proactor.dispatching import Attempt, raise_all
 from proactor_trio.proactor.errors import CANCELED, OutOfRange
 from proactor_trio.proactor.fence import FenceWrite
 from proactor_trio.proactor.frontier import Frontier
+from proactor_trio.proactor.incoming import Repeatable
 from proactor_trio.proactor.joint_wait import JointWait, WaitMode, check_mode, check_semaphores
 from proactor_trio.proactor.kernel_waits import KernelWait, lead
 from proactor_trio.proactor.operation import CompletionFunction, Limits, Operation, SoftwareOperation
@@ -152,7 +153,7 @@ class SemaphoreSignal(SoftwareOperation):
         if self._begun() is None:
             self._signals = _Signals(self, proactor)
         assert self._signals is not None
-        proactor.post(self._signals.make)
+        proactor.post(Repeatable(self._signals.make))
 
     def _kernel_part(self, proactor: Proactor) -> Sequence[Operation]:
         if self._fence_writes is None or self._fence_writes[0] != self.identifier:
@@ -185,7 +186,7 @@ class SemaphoreSignal(SoftwareOperation):
 
 
 class _Signals:
-    """The signals of one submission, made by a posted call; an interrupted one is posted again and goes on."""
+    """The signals of one submission, made by a posted call; an interrupted one is made again and goes on."""
 
     __slots__ = ("_attempts", "_begun", "_operation", "_proactor", "_values", "identifier")
 
@@ -210,13 +211,9 @@ class _Signals:
         if operation is None:
             return
         self._begun = True
-        try:
-            refusal = self._make_all(operation.frontier)
-            self._proactor.finish(operation, self.identifier, 0 if refusal is None else refusal)
-            self._operation = None
-        except BaseException:
-            self._proactor.post(self.make)
-            raise
+        refusal = self._make_all(operation.frontier)
+        self._proactor.finish(operation, self.identifier, 0 if refusal is None else refusal)
+        self._operation = None
         errors = [error for attempt in self._attempts for error in attempt.errors]
         self._attempts = []
         raise_all(errors)
