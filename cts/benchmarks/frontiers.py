@@ -15,44 +15,40 @@ def _frontier(entries: int, epoch: int = 5, first: int = 1, step: int = 1) -> Fr
     return Frontier.from_epochs({first + step * index: epoch for index in range(entries)})
 
 
-def compare_fast(proactor: Proactor, size: int) -> Iterator[Work]:
-    left, right = _frontier(size, 5), _frontier(size, 6)
-
+def _comparing(left: Frontier, right: Frontier) -> Work:
     def work(units: int) -> None:
         for _ in range(units):
             left.compare(right)
 
-    yield work
+    return work
+
+
+def _merging(left: Frontier, right: Frontier) -> Work:
+    def work(units: int) -> None:
+        for _ in range(units):
+            left.merge(right)
+
+    return work
+
+
+def compare_fast(proactor: Proactor, size: int) -> Iterator[Work]:
+    left, right = _frontier(size, 5), _frontier(size, 6)
+    yield _comparing(left, right)
 
 
 def compare_slow(proactor: Proactor, size: int) -> Iterator[Work]:
     left, right = _frontier(size, 5, 1, 2), _frontier(size, 6, 2, 2)
-
-    def work(units: int) -> None:
-        for _ in range(units):
-            left.compare(right)
-
-    yield work
+    yield _comparing(left, right)
 
 
 def merge_epoch_max(proactor: Proactor, size: int) -> Iterator[Work]:
     left, right = _frontier(size, 5), _frontier(size, 6)
-
-    def work(units: int) -> None:
-        for _ in range(units):
-            left.merge(right)
-
-    yield work
+    yield _merging(left, right)
 
 
 def merge_right_to_left(proactor: Proactor, size: int) -> Iterator[Work]:
     left, right = _frontier(size, 5, 1, 2), _frontier(size, 6, 2, 2)
-
-    def work(units: int) -> None:
-        for _ in range(units):
-            left.merge(right)
-
-    yield work
+    yield _merging(left, right)
 
 
 def is_satisfied(proactor: Proactor, size: int) -> Iterator[Work]:
