@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 from types import CodeType, FrameType
@@ -16,7 +17,8 @@ def interrupt_at(point: int, call: Callable[[], object], spared: CodeType | None
     """Make a call and raise Interrupted at its point-th entry of a function or return from C; whether it came so far.
 
     These are the places where CPython runs signal handlers, but for jumps backward. Those in a function with the code
-    `spared`, and in what it calls, do not count; nor do those in finalisers, where Python drops what is raised.
+    `spared`, and in what it calls, do not count; nor do those in finalisers, where Python drops what is raised. The
+    garbage collector rests meanwhile: it drops what is raised in its callbacks, too.
     """
     points = 0
 
@@ -29,6 +31,8 @@ def interrupt_at(point: int, call: Callable[[], object], spared: CodeType | None
                 raise Interrupted
 
     before = sys.getprofile()
+    collects = gc.isenabled()
+    gc.disable()
     sys.setprofile(profile)
     try:
         call()
@@ -36,6 +40,8 @@ def interrupt_at(point: int, call: Callable[[], object], spared: CodeType | None
         return True
     finally:
         sys.setprofile(before)
+        if collects:
+            gc.enable()
     return False
 
 
