@@ -60,7 +60,8 @@ SNIFFIO_NAME: Final = "proactor_trio"
 _inf: Final = math.inf
 #: How often a loop that does not wait lets other threads of its run have the interpreter.
 _LET_GO_SECONDS: Final = 0.001
-_random: Final = random.Random()
+#: What decides the order of the tasks in a tick; test tools may seed it.
+batch_order: Final = random.Random()
 
 
 class Run:
@@ -188,7 +189,7 @@ class Run:
             self._tell_idle()
         batch = self.runq
         self.runq = []
-        if len(batch) > 1 and _random.random() < 0.5:
+        if len(batch) > 1 and batch_order.random() < 0.5:
             batch.reverse()
         for task in batch:
             self.task = task
