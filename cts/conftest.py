@@ -1,14 +1,15 @@
 """Fixtures of the conformance suite: each test that asks for `configuration`, `proactor`, `make_proactor` or `run` runs
-once for each base configuration that is usable here. A test (or a module, by `pytestmark`) with the mark
-`masked(Capability.A | Capability.B)` runs also on the masked configurations that lack A or B.
+once for each configuration that is usable here and has what the test needs (applicability.py).
 
-Around each test the descriptors of the process are compared: what a test leaves open is a leak, its own or the
-backend's. And a proactor must be idle when the test is over: whoever starts an operation waits for its end.
+Around each test what the process holds is compared: what a test leaves open is a leak, its own or the backend's
+(leaks.py). A proactor must be idle when the test is over: whoever starts an operation waits for its end. A test that
+hangs ends with the state of everything (time_limit.py).
 """
 
 from __future__ import annotations
 
 import gc
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,24 @@ from typing import Any
 import pytest
 
 import proactor_trio
+from cts import applicability
+from cts.applicability import NOT_APPLICABLE
 from cts.configurations import ALL_CONFIGURATIONS, Configuration, find, reason_against
-from cts.support import Completions, Files, Sockets, open_descriptors
+from cts.leaks import AbandonedTasks, snapshot
+from cts.matrix import WORKER_OUTPUT
+from cts.support import Completions, Files, Sockets
+from cts.time_limit import pytest_timeout_cancel_timer, pytest_timeout_set_timer
 from proactor_trio.proactor import Proactor, ProactorOptions
+
+__all__ = ["pytest_timeout_cancel_timer", "pytest_timeout_set_timer"]
 
 _HAS_FAILED = pytest.StashKey[bool]()
 
 #: Proactors of failed tests: nobody knows whether they can be closed in time, and their memory must stay.
 _stuck: list[Proactor] = []
+
+
+# Which tests there are -----------------------------------------------------------------------------------------------
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,9 +48,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers", "masked(capabilities): run also on io_uring configurations where one of these is switched off"
-    )
+    config.stash[NOT_APPLICABLE] = Counter()
+    for line in (
+        "needs(*tags): run only on configurations that have all of these (cts/tags.py)",
+        "lacks(*tags): run only on configurations that have none of these (cts/tags.py)",
+        "reference(*cases): covers these cases of the reference's suite (cts/reference/cases.py)",
+        "regression(*names): shows that these faults of the reference are not repeated (cts/reference/divergences.py)",
+    ):
+        config.addinivalue_line("markers", line)
 
 
 def chosen_configurations(config: pytest.Config) -> list[Configuration]:
@@ -59,24 +75,34 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     return lines
 
 
-def is_meant_for(metafunc: pytest.Metafunc, configuration: Configuration) -> bool:
-    """Whether a test runs there: it is a base one, or was asked for, or lacks what the test is marked with."""
-    if not configuration.is_masked or metafunc.config.getoption("--configuration"):
-        return True
-    return any(marker.args[0] & ~configuration.allowed for marker in metafunc.definition.iter_markers("masked"))
-
-
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     chosen = chosen_configurations(metafunc.config)
     if "configuration" in metafunc.fixturenames:
-        usable = [
-            configuration
-            for configuration in chosen
-            if is_meant_for(metafunc, configuration) and reason_against(configuration) is None
-        ]
+        usable = [configuration for configuration in chosen if reason_against(configuration) is None]
         metafunc.parametrize("configuration", usable, ids=lambda configuration: configuration.name, scope="session")
     if "any_configuration" in metafunc.fixturenames:
         metafunc.parametrize("any_configuration", chosen, ids=lambda configuration: configuration.name)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    taken, counts = applicability.take_out(items)
+    config.stash[NOT_APPLICABLE].update(counts)
+    config.hook.pytest_deselected(items=taken)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    workeroutput: dict[str, object] | None = getattr(session.config, "workeroutput", None)
+    if workeroutput is not None:  # this is a worker of pytest-xdist
+        counts = session.config.stash[NOT_APPLICABLE]
+        workeroutput[WORKER_OUTPUT] = [[list(key), count] for key, count in counts.items()]
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    for line in applicability.summary(config.stash[NOT_APPLICABLE]):
+        terminalreporter.write_line(line)
+
+
+# What a test may not leave -------------------------------------------------------------------------------------------
 
 
 @pytest.hookimpl(wrapper=True)
@@ -87,22 +113,29 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
+@pytest.fixture(scope="session")
+def abandoned_tasks() -> Iterator[AbandonedTasks]:
+    """Tasks that a run left behind."""
+    with AbandonedTasks() as abandoned:
+        yield abandoned
+
+
 @pytest.fixture(autouse=True)
-def no_descriptor_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fails the test that leaves a descriptor open. A test that failed already is not asked."""
-    before = open_descriptors()
+def no_leaks(request: pytest.FixtureRequest, abandoned_tasks: AbandonedTasks) -> Iterator[None]:
+    """Fails the test that leaves something open. A test that failed already is not asked."""
+    before = snapshot()
     yield
+    tasks = abandoned_tasks.take()
     if request.node.stash.get(_HAS_FAILED, False):
         return
-    leaked = _new_descriptors(before)
+    leaked = snapshot().leaked_since(before)
     if leaked:
         gc.collect()
-        leaked = _new_descriptors(before)
-    assert not leaked, f"left open: {leaked}"
+        leaked = snapshot().leaked_since(before)
+    assert not leaked + tasks, f"left behind: {leaked + tasks}"
 
 
-def _new_descriptors(before: dict[int, str]) -> dict[int, str]:
-    return {number: target for number, target in open_descriptors().items() if before.get(number) != target}
+# What tests are written with -----------------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from importlib.metadata import EntryPoint
+
 import pytest
 
-from cts.configurations import ALL_CONFIGURATIONS, MASKED_CONFIGURATIONS, Configuration, reason_against
+from cts import configurations
+from cts.configurations import (
+    MASKED_CONFIGURATIONS,
+    Configuration,
+    capability_reports,
+    reason_against,
+)
+from cts.tags import TAGS, reason_against_tag
 from proactor_trio.proactor import Capability, Proactor, ProactorOptions, Support
 
 
@@ -12,11 +22,6 @@ def test_each_configuration_is_usable_or_says_why_not(any_configuration: Configu
     reason = reason_against(any_configuration)
     if reason is not None:
         pytest.skip(f"{any_configuration.name}: {reason}")
-
-
-def test_names_are_unique() -> None:
-    names = [configuration.name for configuration in ALL_CONFIGURATIONS]
-    assert len(set(names)) == len(names)
 
 
 @pytest.mark.parametrize("masked", MASKED_CONFIGURATIONS, ids=lambda configuration: configuration.name)
@@ -35,9 +40,56 @@ def test_a_masked_one_allows_no_more_than_the_options_do() -> None:
     assert options.allowed_capabilities == masked.allowed & ~Capability.MULTISHOT
 
 
-@pytest.mark.masked(Capability.ZERO_COPY_SEND)
-def test_a_mark_adds_those_that_lack_what_it_names(
-    configuration: Configuration, request: pytest.FixtureRequest
+def test_a_tag_that_stands_for_a_capability_is_met_exactly_where_the_capability_is(
+    configuration: Configuration,
 ) -> None:
-    if not request.config.getoption("--configuration"):
-        assert not configuration.is_masked or Capability.ZERO_COPY_SEND not in configuration.allowed
+    reports = capability_reports(configuration)
+    for name, tag in TAGS.items():
+        if tag.capability is not None and name in configuration.tags:
+            assert (configuration.reason_against(name) is None) is (reports[tag.capability].support in tag.support)
+
+
+def test_no_configuration_hides_a_capability_that_it_has(configuration: Configuration) -> None:
+    reports = capability_reports(configuration)
+    hidden = [
+        name
+        for name, tag in TAGS.items()
+        if tag.capability is not None
+        and name not in configuration.tags
+        and reports[tag.capability].support in tag.support
+    ]
+    assert hidden == []
+
+
+def test_a_tag_that_does_not_exist_is_a_mistake() -> None:
+    with pytest.raises(LookupError, match=r"no tag 'fast'; known are multishot"):
+        reason_against_tag("fast", "some", frozenset(), {})
+
+
+def test_two_configurations_of_one_name_are_a_mistake() -> None:
+    with pytest.raises(ValueError, match="two configurations are named 'some'"):
+        configurations.checked([Configuration("some", "poll", frozenset())] * 2)
+
+
+def test_a_configuration_with_an_unknown_tag_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="some has tags that do not exist: fast"):
+        configurations.checked([Configuration("some", "poll", frozenset({"fast"}))])
+
+
+def test_a_configuration_of_a_backend_that_does_not_exist_says_so() -> None:
+    assert "unknown backend 'no_such'" in (reason_against(Configuration("some", "no_such", frozenset())) or "")
+
+
+def made_elsewhere(make: type[Configuration]) -> Iterable[Configuration]:
+    """What the author of a further backend would write."""
+    yield make("elsewhere", "poll", frozenset({"files"}))
+
+
+def test_further_configurations_come_through_an_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    group = configurations.ENTRY_POINT_GROUP
+    entry_point = EntryPoint("elsewhere", f"{__name__}:made_elsewhere", group)
+    monkeypatch.setattr(EntryPoint, "load", lambda _: made_elsewhere)
+    monkeypatch.setattr(
+        configurations, "entry_points", lambda **wanted: [entry_point] if wanted["group"] == group else []
+    )
+    assert [each.name for each in configurations.external_configurations()] == ["elsewhere"]

@@ -26,7 +26,7 @@ Pair = tuple[SocketStream, SocketStream]
 
 
 @pytest.fixture(autouse=True)
-def on_each_configuration(configuration: Configuration, no_descriptor_leaks: None) -> Configuration:
+def on_each_configuration(configuration: Configuration, no_leaks: None) -> Configuration:
     """Makes every test of this folder run on each configuration, inside the comparison of descriptors."""
     return configuration
 

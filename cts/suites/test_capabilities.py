@@ -54,7 +54,7 @@ def test_what_the_configuration_promises_is_there(proactor: Proactor, configurat
 
 def test_links_are_native_where_the_configuration_says_so(proactor: Proactor, configuration: Configuration) -> None:
     native = proactor.capability_reports[Capability.LINKED_OPERATIONS].support is Support.NATIVE
-    assert native is ("linked_native" in configuration.tags)
+    assert native is ("native_links" in configuration.tags)
 
 
 def test_backend_and_reason_are_shown(proactor: Proactor) -> None:

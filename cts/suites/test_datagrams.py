@@ -21,7 +21,6 @@ from cts.support import (
 from proactor_trio.proactor import (
     Address,
     CancelCause,
-    Capability,
     Connect,
     DeadlineExceeded,
     Nop,
@@ -39,8 +38,6 @@ from proactor_trio.proactor import (
     SocketClose,
     SocketType,
 )
-
-pytestmark = pytest.mark.masked(Capability.ZERO_COPY_SEND)
 
 # With addresses -------------------------------------------------------------------------------------------------------
 

@@ -25,8 +25,6 @@ from proactor_trio.proactor import (
     status_of,
 )
 
-pytestmark = pytest.mark.masked(Capability.FUTEX_OPERATIONS)
-
 LINKED = OperationFlags.LINKED
 
 

@@ -20,8 +20,6 @@ from proactor_trio.proactor import (
     Timer,
 )
 
-pytestmark = pytest.mark.masked(Capability.PROACTOR_MESSAGING)
-
 LINKED = OperationFlags.LINKED
 LARGEST = (1 << 64) - 1
 

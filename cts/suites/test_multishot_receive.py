@@ -22,8 +22,6 @@ from proactor_trio.proactor import (
     SocketClose,
 )
 
-pytestmark = pytest.mark.masked(Capability.MULTISHOT)
-
 MULTISHOT = OperationFlags.MULTISHOT
 MORE, FINAL = CompletionFlags.MORE, CompletionFlags.NONE
 both_kinds = pytest.mark.parametrize("kind", PAIR_KINDS)

@@ -60,8 +60,6 @@ from proactor_trio.proactor import (
     status_of,
 )
 
-pytestmark = pytest.mark.masked(Capability.MULTISHOT)
-
 BUFFER_BYTES = 1024
 SOON = 0.005
 MULTISHOT = OperationFlags.MULTISHOT

@@ -24,8 +24,6 @@ from proactor_trio.proactor import (
 )
 from tests.proactor.interruptions import interrupt_at
 
-pytestmark = pytest.mark.masked(Capability.MULTISHOT)
-
 SECONDS = 0.3
 LONGEST_SECONDS = 10
 COUNT = 2

@@ -29,8 +29,6 @@ from proactor_trio.proactor import (
     register_slab,
 )
 
-pytestmark = pytest.mark.masked(Capability.ZERO_COPY_SEND)
-
 SIZE, COUNT = 16_384, 8
 BOTH = Access.READ | Access.WRITE
 

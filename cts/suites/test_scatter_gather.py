@@ -8,7 +8,6 @@ import pytest
 
 from cts.support import PAIR_KINDS, Completions, Sockets, drain, fill, pattern, perform, settle, start
 from proactor_trio.proactor import (
-    Capability,
     DeadlineExceeded,
     Nop,
     Operation,
@@ -20,8 +19,6 @@ from proactor_trio.proactor import (
     Socket,
 )
 from proactor_trio.proactor.operations.buffers import MOST_BUFFERS
-
-pytestmark = pytest.mark.masked(Capability.ZERO_COPY_SEND)
 
 both_kinds = pytest.mark.parametrize("kind", PAIR_KINDS)
 

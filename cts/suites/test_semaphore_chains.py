@@ -32,8 +32,6 @@ from proactor_trio.proactor import (
     WaitMode,
 )
 
-pytestmark = pytest.mark.masked(Capability.FUTEX_OPERATIONS)
-
 LINKED = OperationFlags.LINKED
 SILENT = OperationFlags.SILENT
 

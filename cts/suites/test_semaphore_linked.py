@@ -11,7 +11,6 @@ from cts.support import Completions, Sockets, finish, perform, settle, start
 from examples.proactor.semaphore_source import DeviceSemaphore
 from proactor_trio.proactor import (
     CancelCause,
-    Capability,
     Nop,
     Operation,
     OperationCancelled,
@@ -27,8 +26,6 @@ from proactor_trio.proactor import (
     Timer,
     WaitMode,
 )
-
-pytestmark = pytest.mark.masked(Capability.FUTEX_OPERATIONS)
 
 LINKED = OperationFlags.LINKED
 NONE = OperationFlags.NONE

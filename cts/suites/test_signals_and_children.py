@@ -52,6 +52,7 @@ def test_after_the_last_subscription_a_signal_kills_as_by_default(
         f"""
         import resource
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        signal.signal(Signal.{which}.number, signal.SIG_DFL)  # a shell may start its children otherwise
         SignalSubscription(proactor, Signal.{which}, print).close()
         os.kill(os.getpid(), Signal.{which}.number)
         print("survived")

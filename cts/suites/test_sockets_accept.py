@@ -24,7 +24,6 @@ from cts.support import (
 from proactor_trio.proactor import (
     Accept,
     CancelCause,
-    Capability,
     CompletionFlags,
     Connect,
     OperationCancelled,
@@ -35,8 +34,6 @@ from proactor_trio.proactor import (
     Socket,
     SocketClose,
 )
-
-pytestmark = pytest.mark.masked(Capability.MULTISHOT)
 
 MULTISHOT = OperationFlags.MULTISHOT
 

@@ -15,7 +15,6 @@ from cts.support import (
     start,
 )
 from proactor_trio.proactor import (
-    Capability,
     OperationFlags,
     OperationState,
     Proactor,
@@ -23,8 +22,6 @@ from proactor_trio.proactor import (
     RecvBytes,
     Send,
 )
-
-pytestmark = pytest.mark.masked(Capability.ZERO_COPY_SEND)
 
 both_kinds = pytest.mark.parametrize("kind", PAIR_KINDS)
 

@@ -9,7 +9,6 @@ import pytest
 from cts.support import Sockets, pattern, perform, settle
 from proactor_trio.proactor import (
     Accept,
-    Capability,
     Connect,
     Operation,
     Proactor,
@@ -19,8 +18,6 @@ from proactor_trio.proactor import (
     SendFlags,
     Socket,
 )
-
-pytestmark = pytest.mark.masked(Capability.ZERO_COPY_SEND)
 
 MEGABYTE = 1 << 20
 

@@ -46,8 +46,6 @@ from proactor_trio.proactor import (
     Support,
 )
 
-pytestmark = pytest.mark.masked(Capability.ZERO_COPY_SEND)
-
 ACHIEVED, NONE = CompletionFlags.ZERO_COPY_ACHIEVED, CompletionFlags.NONE
 
 #: More than a receiver of `slow_reader_pair()` has room for, less than its sender has.

@@ -32,8 +32,13 @@ def unwatch(inheritable: Inheritable) -> None:
     _open.discard(inheritable)
 
 
+def open_now() -> list[Inheritable]:
+    """Those that are open in this process."""
+    return list(_open)
+
+
 def _abandon_all() -> None:
-    for inheritable in list(_open):
+    for inheritable in open_now():
         inheritable.abandon()
 
 

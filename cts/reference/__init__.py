@@ -1,0 +1,1 @@
+"""The reference implementation's conformance cases, and how this suite covers them."""

@@ -1,0 +1,111 @@
+"""`python -m cts --against-reference`: which cases of the reference have a test here, which are explained, which miss.
+
+What counts is what pytest collects: a mark on a test that is never collected covers nothing, and a name that the
+reference does not have is a mistake.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from cts.reference.cases import ALL_CASES, REFERENCE_SUITES
+from cts.reference.divergences import DIVERGENCES, NOT_REPEATABLE
+from cts.reference.without_meaning import WITHOUT_MEANING
+
+_ROOT: Final = Path(__file__).parents[2]
+
+
+class Collector:
+    """A pytest plugin that notes which marks the collected tests bear."""
+
+    def __init__(self) -> None:
+        #: Reference case or divergence to the names of the tests that bear it.
+        self.cases: defaultdict[str, set[str]] = defaultdict(set)
+        self.divergences: defaultdict[str, set[str]] = defaultdict(set)
+        self.test_names: set[str] = set()
+
+    def pytest_itemcollected(self, item: pytest.Item) -> None:
+        name = getattr(item, "originalname", item.name)
+        self.test_names.add(name)
+        for mark, found in (("reference", self.cases), ("regression", self.divergences)):
+            for marker in item.iter_markers(mark):
+                for case in marker.args:
+                    found[case].add(f"{item.nodeid.partition('::')[0]}::{name}")
+
+
+class Coverage:
+    """What a collection covers, and what is wrong with it."""
+
+    def __init__(self, collected: Collector) -> None:
+        self._collected = collected
+        self.covered = [case for case in ALL_CASES if case in collected.cases]
+        self.explained = [case for case in ALL_CASES if case in WITHOUT_MEANING and case not in collected.cases]
+        known = {*self.covered, *self.explained}
+        self.missing = [case for case in ALL_CASES if case not in known]
+        self.missing_divergences = [name for name in DIVERGENCES if name not in collected.divergences]
+        self.mistakes = [*self._unknown_marks(), *self._wrong_explanations()]
+
+    def _unknown_marks(self) -> list[str]:
+        tables = ((self._collected.cases, set(ALL_CASES)), (self._collected.divergences, set(DIVERGENCES)))
+        return [
+            f"{case}: in no table, but borne by {', '.join(sorted(tests))}"
+            for found, known in tables
+            for case, tests in found.items()
+            if case not in known
+        ]
+
+    def _wrong_explanations(self) -> list[str]:
+        both = [f"{case}: explained, although it has a test" for case in WITHOUT_MEANING if case in self.covered]
+        strange = [f"{case}: explained, but not in the reference" for case in set(WITHOUT_MEANING) - set(ALL_CASES)]
+        gone = [
+            f"{case}: covered by {test}, which does not exist"
+            for case, explanation in WITHOUT_MEANING.items()
+            for test in explanation.covered_by
+            if test not in self._collected.test_names
+        ]
+        return both + strange + gone
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing misses and no table says what is not so."""
+        return not (self.missing or self.missing_divergences or self.mistakes)
+
+    def tests_of(self, case: str) -> list[str]:
+        """The tests that bear a case."""
+        return sorted(self._collected.cases[case])
+
+    def lines(self) -> list[str]:
+        """The report; its last line is `missing: N`."""
+        lines = []
+        for suite in REFERENCE_SUITES:
+            covered = sum(name in self.covered for name in suite.full_names)
+            explained = [name for name in suite.full_names if name in self.explained]
+            missing = [name for name in suite.full_names if name in self.missing]
+            count = f"{covered}/{len(suite.cases)}"
+            lines.append(f"{suite.path:<28} {suite.name:<26} covered {count:>6}")
+            lines += [f"    explained  {name}: {WITHOUT_MEANING[name].reason}" for name in explained]
+            lines += [f"    MISSING    {name}" for name in missing]
+        lines.append("")
+        tested = len(DIVERGENCES) - len(self.missing_divergences)
+        lines.append(f"divergences of the reference with a regression test: {tested}/{len(DIVERGENCES)}")
+        lines += [f"    not repeatable  {name}: {reason}" for name, reason in NOT_REPEATABLE.items()]
+        lines += [f"    MISSING         {name}: {DIVERGENCES[name]}" for name in self.missing_divergences]
+        lines += [f"MISTAKE {mistake}" for mistake in self.mistakes]
+        missing_count = len(self.missing) + len(self.missing_divergences)
+        lines.append(f"cases: {len(ALL_CASES)}, covered: {len(self.covered)}, explained: {len(self.explained)}")
+        lines.append(f"missing: {missing_count}")
+        return lines
+
+
+def collect() -> Coverage:
+    """Collect the whole suite, without running it, and compare. Raises RuntimeError if it cannot be collected."""
+    collector = Collector()
+    arguments = ["--collect-only", "-p", "no:terminal", "-p", "no:cacheprovider", str(_ROOT / "cts")]
+    status = pytest.main(["--rootdir", str(_ROOT), "-c", str(_ROOT / "pyproject.toml"), *arguments], [collector])
+    if status != pytest.ExitCode.OK:
+        raise RuntimeError(f"the suite could not be collected: {pytest.ExitCode(status).name}")
+    return Coverage(collector)
