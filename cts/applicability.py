@@ -30,10 +30,8 @@ def suite_of(nodeid: str) -> str:
 def configuration_of(item: pytest.Item) -> Configuration | None:
     """The configuration that a collected test is for; None if it is for none."""
     callspec = getattr(item, "callspec", None)
-    if callspec is None:
-        return None
-    found = [value for value in callspec.params.values() if isinstance(value, Configuration)]
-    return found[0] if found else None
+    found = None if callspec is None else callspec.params.get("configuration")
+    return found if isinstance(found, Configuration) else None
 
 
 def reason_against_test(item: pytest.Item, configuration: Configuration) -> str | None:

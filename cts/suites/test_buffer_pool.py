@@ -57,33 +57,33 @@ def pool(region: Region) -> Iterator[BufferPool]:
 # Making and ending ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.reference("BufferPoolTest.CreateAndFree")
 def test_a_new_pool_has_all_buffers(pool: BufferPool) -> None:
-    """Reference: CreateAndFree."""
     assert (pool.available, pool.capacity, pool.buffer_size) == (COUNT, COUNT, BUFFER_BYTES)
 
 
+@pytest.mark.reference("BufferPoolTest.FreeNullIsNoOp")
 def test_closing_twice_is_closing_once(region: Region) -> None:
-    """Reference: FreeNullIsNoOp."""
     pool = BufferPool(region)
     pool.close()
     pool.close()
 
 
 @pytest.mark.parametrize("size", [0, -1])
+@pytest.mark.reference("BufferPoolTest.ZeroBufferSizeRejected")
 def test_buffers_without_bytes_are_refused(size: int) -> None:
-    """Reference: ZeroBufferSizeRejected."""
     with pytest.raises(ValueError, match="buffer_size"):
         Slab.allocate(size, COUNT)
 
 
+@pytest.mark.reference("BufferPoolTest.ZeroBufferCountRejected")
 def test_no_buffers_are_refused() -> None:
-    """Reference: ZeroBufferCountRejected."""
     with pytest.raises(ValueError, match="buffer_count"):
         Slab.allocate(BUFFER_BYTES, 0)
 
 
+@pytest.mark.reference("BufferPoolTest.NonPowerOfTwoCount")
 def test_any_number_of_buffers_can_be_lent_for_reading(proactor: Proactor) -> None:
-    """Reference: NonPowerOfTwoCount."""
     with Slab.allocate(64, 3) as slab, register_slab(proactor, slab, Access.READ) as region, BufferPool(region) as pool:
         leases = [pool.acquire() for _ in range(3)]
         assert sorted(lease.index for lease in leases) == [0, 1, 2]
@@ -139,13 +139,13 @@ def test_a_slab_with_a_region_is_not_closed(slab: Slab, region: Region) -> None:
         slab.close()
 
 
+@pytest.mark.reference("BufferPoolTest.SlabSourceIsNumaAlloc")
 def test_the_source_of_an_allocated_slab_is_told(slab: Slab) -> None:
-    """Reference: SlabSourceIsNumaAlloc."""
     assert slab.source is SlabSource.ALLOCATED
 
 
+@pytest.mark.reference("BufferPoolTest.SlabWrapExternalMemory")
 def test_a_pool_over_the_callers_memory_lends_it(proactor: Proactor) -> None:
-    """Reference: SlabWrapExternalMemory."""
     memory = bytearray(256)
     with Slab.wrap(memory, 64, 4) as slab, register_slab(proactor, slab, BOTH) as region, BufferPool(region) as pool:
         with pool.acquire() as lease:
@@ -156,16 +156,16 @@ def test_a_pool_over_the_callers_memory_lends_it(proactor: Proactor) -> None:
 # Lending -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.reference("BufferPoolTest.AcquireAndRelease")
 def test_a_buffer_comes_back(pool: BufferPool) -> None:
-    """Reference: AcquireAndRelease."""
     lease = pool.acquire()
     assert pool.available == COUNT - 1
     lease.release()
     assert pool.available == COUNT
 
 
+@pytest.mark.reference("BufferPoolTest.AcquireAllAndReleaseAll")
 def test_all_buffers_can_be_out_at_a_time_and_come_back(pool: BufferPool) -> None:
-    """Reference: AcquireAllAndReleaseAll."""
     leases = [pool.acquire() for _ in range(COUNT)]
     assert pool.available == 0
     for lease in leases:
@@ -173,8 +173,8 @@ def test_all_buffers_can_be_out_at_a_time_and_come_back(pool: BufferPool) -> Non
     assert pool.available == COUNT
 
 
+@pytest.mark.reference("BufferPoolTest.ResourceExhaustion")
 def test_an_empty_pool_refuses_at_once(pool: BufferPool) -> None:
-    """Reference: ResourceExhaustion."""
     leases = [pool.acquire() for _ in range(COUNT)]
     with pytest.raises(ResourceExhausted) as refusal:
         pool.acquire()
@@ -183,15 +183,15 @@ def test_an_empty_pool_refuses_at_once(pool: BufferPool) -> None:
         lease.release()
 
 
+@pytest.mark.reference("BufferPoolTest.BufferMemoryAccessible")
 def test_the_memory_of_a_lease_can_be_used(pool: BufferPool) -> None:
-    """Reference: BufferMemoryAccessible."""
     with pool.acquire() as lease:
         lease.view[:] = pattern(BUFFER_BYTES)
         assert bytes(lease.view) == pattern(BUFFER_BYTES)
 
 
+@pytest.mark.reference("BufferPoolTest.BuffersAreDisjoint")
 def test_leases_do_not_overlap(pool: BufferPool) -> None:
-    """Reference: BuffersAreDisjoint."""
     leases = [pool.acquire() for _ in range(COUNT)]
     for number, lease in enumerate(leases):
         lease.view[:] = bytes([number]) * BUFFER_BYTES
@@ -200,16 +200,16 @@ def test_leases_do_not_overlap(pool: BufferPool) -> None:
         lease.release()
 
 
+@pytest.mark.reference("BufferPoolTest.LeaseHasValidRegion")
 def test_a_lease_names_its_region(region: Region, pool: BufferPool) -> None:
-    """Reference: LeaseHasValidRegion."""
     with pool.acquire() as lease:
         assert lease.region is region
         assert lease.span.region is region
         assert (lease.span.offset, lease.span.length) == (lease.index * BUFFER_BYTES, BUFFER_BYTES)
 
 
+@pytest.mark.reference("BufferPoolTest.LeaseIndicesValid")
 def test_each_lease_has_another_index(pool: BufferPool) -> None:
-    """Reference: LeaseIndicesValid."""
     leases = [pool.acquire() for _ in range(COUNT)]
     assert {lease.index for lease in leases} == set(range(COUNT))
     for lease in leases:
@@ -227,8 +227,8 @@ def test_the_buffer_that_came_back_last_is_lent_first(pool: BufferPool) -> None:
 # Giving back ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.reference("BufferRegistrationTest.LeaseDoubleReleaseIsIdempotent")
 def test_giving_back_twice_is_giving_back_once(pool: BufferPool) -> None:
-    """Reference: LeaseDoubleReleaseIsIdempotent."""
     lease = pool.acquire()
     lease.release()
     other = pool.acquire()

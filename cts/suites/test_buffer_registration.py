@@ -65,16 +65,16 @@ def with_dmabuf(proactor: Proactor) -> Proactor:
 # Memory of the caller ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.reference("BufferRegistrationTest.RegisterHostBuffer")
 def test_memory_of_the_caller_is_registered(proactor: Proactor) -> None:
-    """Reference: RegisterHostBuffer."""
     memory = bytearray(pattern(8192))
     with register_buffer(proactor, memory, BOTH) as region:
         assert (region.proactor, region.nbytes, region.access) == (proactor, 8192, BOTH)
         assert region.view == memory
 
 
+@pytest.mark.reference("BufferRegistrationTest.RegisterMultipleBuffers")
 def test_many_pieces_are_registered_side_by_side(proactor: Proactor) -> None:
-    """Reference: RegisterMultipleBuffers."""
     regions = [register_buffer(proactor, bytearray(4096), BOTH) for _ in range(5)]
     slots = [slot for region in regions for slot in region.slots]
     assert len(set(slots)) == len(slots) == (5 if pins(proactor) else 0)
@@ -134,8 +134,8 @@ def test_a_place_in_the_table_is_used_again(proactor: Proactor) -> None:
 # Slabs ---------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.reference("BufferRegistrationTest.RecvPoolConfiguration")
 def test_a_slab_is_registered_as_a_receive_pool(proactor: Proactor) -> None:
-    """Reference: RecvPoolConfiguration."""
     with Slab.allocate(2048, 16) as slab, register_slab(proactor, slab, Access.WRITE) as region:
         assert (region.buffer_size, region.buffer_count, region.slab) == (2048, 16, slab)
         with BufferPool(region) as pool:
@@ -143,8 +143,8 @@ def test_a_slab_is_registered_as_a_receive_pool(proactor: Proactor) -> None:
 
 
 @pytest.mark.parametrize("count", [3, 12, 65535])
+@pytest.mark.reference("BufferRegistrationTest.RecvPoolRequiresPowerOfTwo")
 def test_a_receive_pool_needs_a_power_of_two_of_buffers(proactor: Proactor, count: int) -> None:
-    """Reference: RecvPoolRequiresPowerOfTwo."""
     with Slab.allocate(16, count) as slab:
         with pytest.raises(ValueError, match="power of two"):
             register_slab(proactor, slab, Access.WRITE)
@@ -164,8 +164,9 @@ def test_more_than_65535_buffers_are_refused(proactor: Proactor) -> None:
             register_slab(proactor, slab, Access.READ)
 
 
+@pytest.mark.reference("BufferRegistrationTest.RecvPoolBufferRecycling")
 def test_a_receive_pool_recycles_its_buffers(proactor: Proactor) -> None:
-    """Reference: RecvPoolBufferRecycling. (With receives: the suite of RecvPool.)"""
+    """(With receives: the suite of RecvPool.)"""
     with Slab.allocate(64, 2) as slab, register_slab(proactor, slab, Access.WRITE) as region:
         with BufferPool(region) as pool:
             for _ in range(10):
@@ -175,8 +176,8 @@ def test_a_receive_pool_recycles_its_buffers(proactor: Proactor) -> None:
                 second.release()
 
 
+@pytest.mark.reference("BufferRegistrationTest.MultipleSendSlabRegistrations")
 def test_several_slabs_can_be_registered_for_reading(proactor: Proactor) -> None:
-    """Reference: MultipleSendSlabRegistrations."""
     with Slab.allocate(4096, 4) as one, Slab.allocate(4096, 4) as two:
         with register_slab(proactor, one, Access.READ) as first, register_slab(proactor, two, Access.READ) as second:
             assert not set(first.slots) & set(second.slots)
@@ -189,8 +190,8 @@ def test_a_slab_is_registered_once_with_a_proactor(proactor: Proactor, make_proa
         register_slab(make_proactor(), slab, Access.READ).close()
 
 
+@pytest.mark.reference("BufferRegistrationTest.RecvPoolRejectsReadOnlyRegion")
 def test_a_receive_pool_must_be_writable(proactor: Proactor) -> None:
-    """Reference: RecvPoolRejectsReadOnlyRegion."""
     with Slab.allocate(64, 4) as slab, register_slab(proactor, slab, Access.READ) as region, BufferPool(region) as pool:
         with pytest.raises(FailedPrecondition, match="WRITE"):
             pool.check_for_receives(proactor)
@@ -214,8 +215,8 @@ def test_a_closed_slab_is_refused(proactor: Proactor) -> None:
 # The registrations of one piece of memory ----------------------------------------------------------------------------
 
 
+@pytest.mark.reference("BufferRegistrationTest.StateCleanupUnregistersAll")
 def test_closing_the_state_closes_all_its_regions(make_proactor: Callable[..., Proactor]) -> None:
-    """Reference: StateCleanupUnregistersAll."""
     one, two = make_proactor(), make_proactor()
     with RegistrationState(bytearray(64)) as state:
         regions = [state.register(one, BOTH), state.register(two, Access.READ)]
@@ -235,10 +236,11 @@ def test_a_slab_can_be_in_the_state(proactor: Proactor) -> None:
         assert state.register(proactor, BOTH).slab is slab
 
 
+@pytest.mark.reference("BufferRegistrationTest.RegionRetainedAfterStateCleanup")
 def test_a_region_in_use_outlives_the_closing_of_its_state(
     proactor: Proactor, make_proactor: Callable[..., Proactor], sockets: Sockets, files: Files
 ) -> None:
-    """Reference: RegionRetainedAfterStateCleanup. What holds a region is an operation in flight."""
+    """What holds a region is an operation in flight."""
     other = make_proactor()
     state = RegistrationState(bytearray(64))
     busy, idle = state.register(proactor, BOTH), state.register(other, BOTH)
@@ -256,8 +258,8 @@ def test_a_region_in_use_outlives_the_closing_of_its_state(
 # dma-bufs: a memfd stands in for one ----------------------------------------------------------------------------------
 
 
+@pytest.mark.reference("BufferRegistrationTest.RegisterDmabuf")
 def test_shared_memory_behind_a_descriptor_is_registered(with_dmabuf: Proactor, memfd: int) -> None:
-    """Reference: RegisterDmabuf."""
     with register_dmabuf(with_dmabuf, memfd, 0, mmap.PAGESIZE, BOTH) as region:
         region.view[:5] = b"hello"
         assert os.pread(memfd, 5, 0) == b"hello"
@@ -265,8 +267,8 @@ def test_shared_memory_behind_a_descriptor_is_registered(with_dmabuf: Proactor, 
 
 
 @pytest.mark.parametrize("offset", [mmap.PAGESIZE, 100, mmap.PAGESIZE + 1])
+@pytest.mark.reference("BufferRegistrationTest.RegisterDmabufWithOffset")
 def test_it_may_begin_anywhere(with_dmabuf: Proactor, memfd: int, offset: int) -> None:
-    """Reference: RegisterDmabufWithOffset."""
     os.pwrite(memfd, b"here", offset)
     with register_dmabuf(with_dmabuf, memfd, offset, mmap.PAGESIZE, BOTH) as region:
         assert bytes(region.view[:4]) == b"here" and region.nbytes == mmap.PAGESIZE
@@ -278,8 +280,8 @@ def test_operations_reach_it(with_dmabuf: Proactor, memfd: int, files: Files) ->
         assert os.pread(memfd, 11, 10) == b"from a file"
 
 
+@pytest.mark.reference("BufferRegistrationTest.SlabAndDmabufCoexist")
 def test_slabs_and_dmabufs_share_the_table(with_dmabuf: Proactor, memfd: int) -> None:
-    """Reference: SlabAndDmabufCoexist."""
     with Slab.allocate(4096, 4) as slab, register_slab(with_dmabuf, slab, Access.READ) as first:
         with register_dmabuf(with_dmabuf, memfd, 0, 4096, BOTH) as second:
             assert not set(first.slots) & set(second.slots)

@@ -18,8 +18,8 @@ class Bytes(bytearray):
 
 
 @pytest.mark.parametrize("gathered", [False, True], ids=["one buffer", "several"])
+@pytest.mark.reference("DataLifetimeTest.SendFromRecvCallback_StackLocalData")
 def test_a_send_of_a_callback_s_own_data_sends_that_data(proactor: Proactor, sockets: Sockets, gathered: bool) -> None:
-    """Reference: SendFromRecvCallback_StackLocalData."""
     near, far = sockets.tcp_pair()
 
     def answer(operation: Operation, flags: CompletionFlags) -> None:
@@ -32,8 +32,8 @@ def test_a_send_of_a_callback_s_own_data_sends_that_data(proactor: Proactor, soc
     assert drain(proactor, near, 10) == b"local data"
 
 
+@pytest.mark.reference("DataLifetimeTest.RepeatedSendFromRecvCallback_VaryingPatterns")
 def test_repeated_sends_of_callbacks_keep_their_data_apart(proactor: Proactor, sockets: Sockets) -> None:
-    """Reference: RepeatedSendFromRecvCallback_VaryingPatterns."""
     near, far = sockets.tcp_pair()
     numbers = iter(range(REPEATS))
 
@@ -47,8 +47,8 @@ def test_repeated_sends_of_callbacks_keep_their_data_apart(proactor: Proactor, s
         assert drain(proactor, near, 1000) == pattern(500, number) + pattern(500)
 
 
+@pytest.mark.reference("DataLifetimeBackpressureTest.BackpressureSend_ContextOwnedData")
 def test_a_send_that_has_to_wait_sends_the_data_that_it_was_given(proactor: Proactor, sockets: Sockets) -> None:
-    """Reference: BackpressureSend_ContextOwnedData."""
     near, far = sockets.unix_pair()
     filled = fill(near)
     send = Send(near, bytearray(b"kept"))
@@ -59,8 +59,8 @@ def test_a_send_that_has_to_wait_sends_the_data_that_it_was_given(proactor: Proa
     settle(proactor, send)
 
 
+@pytest.mark.reference("DataLifetimeBackpressureTest.RepeatedBackpressureSend_VaryingPatterns")
 def test_repeated_sends_that_have_to_wait_keep_their_data_apart(proactor: Proactor, sockets: Sockets) -> None:
-    """Reference: RepeatedBackpressureSend_VaryingPatterns."""
     near, far = sockets.unix_pair()
     for number in range(5):
         filled = fill(near)

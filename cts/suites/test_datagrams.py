@@ -42,8 +42,8 @@ from proactor_trio.proactor import (
 # With addresses -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.reference("UnconnectedUdpTest.SendtoRecvfrom_Basic")
 def test_a_datagram_comes_with_its_sender(proactor: Proactor, sockets: Sockets) -> None:
-    """Reference: SendtoRecvfrom_Basic."""
     near, far = udp(sockets), udp(sockets)
     buffer = bytearray(10)
     assert perform(proactor, SendTo(near, b"hello", far.getsockname())) == 5
@@ -51,8 +51,8 @@ def test_a_datagram_comes_with_its_sender(proactor: Proactor, sockets: Sockets) 
     assert buffer == b"hello" + bytes(5)
 
 
+@pytest.mark.reference("UnconnectedUdpTest.SendtoRecvfrom_ReplyToSender")
 def test_the_sender_is_where_an_answer_goes(proactor: Proactor, sockets: Sockets) -> None:
-    """Reference: SendtoRecvfrom_ReplyToSender."""
     near, far = udp(sockets), udp(sockets)
     perform(proactor, SendTo(near, b"question", far.getsockname()))
     _, sender = perform(proactor, RecvFrom(far, bytearray(20)))
@@ -60,8 +60,8 @@ def test_the_sender_is_where_an_answer_goes(proactor: Proactor, sockets: Sockets
     assert near.stdlib.recv(20) == b"answer"
 
 
+@pytest.mark.reference("UnconnectedUdpTest.SendtoRecvfrom_ScatterGather")
 def test_a_datagram_may_be_gathered_and_scattered(proactor: Proactor, sockets: Sockets) -> None:
-    """Reference: SendtoRecvfrom_ScatterGather."""
     near, far = udp(sockets), udp(sockets)
     buffers = [bytearray(3), bytearray(4), bytearray(10)]
     assert perform(proactor, SendTo(near, [b"ab", b"", b"cdefghij"], far.getsockname())) == 10
@@ -70,15 +70,15 @@ def test_a_datagram_may_be_gathered_and_scattered(proactor: Proactor, sockets: S
     assert buffers == [b"abc", b"defg", b"hij" + bytes(7)]
 
 
+@pytest.mark.reference("SocketTest.IPv6_CreateUDP6")
 def test_over_ipv6_the_sender_has_flow_and_scope(proactor: Proactor, sockets: Sockets) -> None:
-    """Reference: IPv6_CreateUDP6."""
     near, far = udp6(sockets), udp6(sockets)
     perform(proactor, SendTo(near, b"x", far.getsockname()))
     assert perform(proactor, RecvFrom(far, bytearray(1))).sender == near.getsockname()
 
 
+@pytest.mark.reference("SocketPosixTest.CreateSocket_UnixDgram")
 def test_over_unix_sockets_the_sender_is_its_name(proactor: Proactor, sockets: Sockets) -> None:
-    """Reference: CreateSocket_UnixDgram."""
     near, far = unix_datagram(sockets, "near"), unix_datagram(sockets, "far")
     perform(proactor, SendTo(near, b"x", far.getsockname()))
     assert perform(proactor, RecvFrom(far, bytearray(1))).sender == near.getsockname()
@@ -330,8 +330,8 @@ def test_whole_does_not_put_datagrams_together(proactor: Proactor, sockets: Sock
 # Connected ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.reference("UdpTest.UDP_ConnectedLoopback")
 def test_connect_sets_the_peer_of_a_datagram_socket(proactor: Proactor, sockets: Sockets) -> None:
-    """Reference: UDP_ConnectedLoopback."""
     near, far = udp(sockets), udp(sockets)
     perform(proactor, Connect(near, far.getsockname()))
     perform(proactor, Send(near, b"hello"))
@@ -347,16 +347,20 @@ def test_a_datagram_socket_may_be_connected_anew(proactor: Proactor, sockets: So
 
 
 @pytest.mark.parametrize("make", [connected_udp, unix_datagram_pair], ids=["udp", "unix"])
+@pytest.mark.reference(
+    "UdpTest.UDP_MessageBoundary",
+    "SocketPosixTest.UnixDgram_MessageBoundary",
+    "SocketPosixTest.UnixDgram_ConnectedLoopback",
+)
 def test_datagrams_keep_their_boundaries(proactor: Proactor, sockets: Sockets, make: type) -> None:
-    """Reference: UDP_MessageBoundary, UnixDgram_MessageBoundary, UnixDgram_ConnectedLoopback."""
     near, far = make(sockets)
     for message in (b"one", b"three"):
         perform(proactor, Send(near, message))
     assert [perform(proactor, RecvBytes(far, 100)) for _ in range(2)] == [b"one", b"three"]
 
 
+@pytest.mark.reference("UdpTest.UDP_Bidirectional")
 def test_datagrams_go_both_ways(proactor: Proactor, sockets: Sockets) -> None:
-    """Reference: UDP_Bidirectional."""
     near, far = connected_udp(sockets)
     forth, back = bytearray(10), bytearray(10)
     operations = [Recv(far, forth), Recv(near, back), Send(near, b"forth"), Send(far, b"back")]
@@ -365,8 +369,8 @@ def test_datagrams_go_both_ways(proactor: Proactor, sockets: Sockets) -> None:
     assert (forth[:5], back[:4]) == (b"forth", b"back")
 
 
+@pytest.mark.reference("UdpTest.UDP_BurstTransfer")
 def test_a_burst_arrives_in_order(proactor: Proactor, sockets: Sockets) -> None:
-    """Reference: UDP_BurstTransfer."""
     near, far = connected_udp(sockets)
     sends = [Send(near, pattern(100, number)) for number in range(50)]
     proactor.submit(*sends)

@@ -75,8 +75,8 @@ def test_flags_that_contradict_each_other_are_refused(proactor: Proactor, tmp_pa
         proactor.submit(FileOpen(tmp_path / "file", flags))
 
 
+@pytest.mark.reference("FileTest.ReadSpanLargerThan4GiBIsClampedNotTruncated")
 def test_a_read_into_more_than_4_gib_is_cut_and_not_wrapped(proactor: Proactor, files: Files) -> None:
-    """Reference: ReadSpanLargerThan4GiBIsClampedNotTruncated."""
     file = files.holding(b"contents")
     with mmap.mmap(
         -1, 1 << 32, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)

@@ -40,8 +40,8 @@ def event() -> Any:
 # Waiting ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.reference("EventTest.SameThreadSignal")
 def test_a_wait_ends_when_the_event_is_set(proactor: Proactor, event: Event) -> None:
-    """Reference: SameThreadSignal."""
     wait = EventWait(event)
     start(proactor, wait)
     assert wait.state is OperationState.SUBMITTED
@@ -50,8 +50,8 @@ def test_a_wait_ends_when_the_event_is_set(proactor: Proactor, event: Event) -> 
     assert (wait.result, wait.error) == (None, None)
 
 
+@pytest.mark.reference("EventTest.CrossThreadSignal")
 def test_an_event_that_is_set_from_another_thread_wakes_the_proactor(proactor: Proactor, event: Event) -> None:
-    """Reference: CrossThreadSignal."""
     wait = EventWait(event)
     proactor.submit(wait)
     thread = threading.Thread(target=event.set)
@@ -60,14 +60,14 @@ def test_an_event_that_is_set_from_another_thread_wakes_the_proactor(proactor: P
     thread.join()
 
 
+@pytest.mark.reference("EventTest.PreSignaledEvent")
 def test_a_signal_before_the_wait_counts(proactor: Proactor, event: Event) -> None:
-    """Reference: PreSignaledEvent."""
     event.set()
     assert finish(proactor, EventWait(event)).error is None
 
 
+@pytest.mark.reference("EventTest.ResetAndReWait")
 def test_a_wait_takes_the_signal(proactor: Proactor, event: Event) -> None:
-    """Reference: ResetAndReWait."""
     event.set()
     finish(proactor, EventWait(event))
     again = EventWait(event)
@@ -99,8 +99,8 @@ def test_one_signal_ends_one_of_two_waits(proactor: Proactor, event: Event) -> N
     settle(proactor, *waits)
 
 
+@pytest.mark.reference("EventTest.MultipleEventsPartialSignal")
 def test_of_several_events_those_that_are_set_end_their_waits(proactor: Proactor) -> None:
-    """Reference: MultipleEventsPartialSignal."""
     events = [Event() for _ in range(4)]
     waits = [EventWait(event) for event in events]
     start(proactor, *waits)
@@ -126,8 +126,8 @@ def test_a_signal_handler_may_set_it(proactor: Proactor, event: Event) -> None:
         signal.signal(signal.SIGUSR1, before)
 
 
+@pytest.mark.reference("SequenceTest.LinkedEventWaitNop")
 def test_a_chain_goes_on_behind_it(proactor: Proactor, event: Event, completions: Completions) -> None:
-    """Reference: LinkedEventWaitNop."""
     steps = (EventWait(event, completions, 1, LINKED), Nop(completions, 2))
     start(proactor, *steps)
     assert not completions.records
@@ -148,8 +148,8 @@ def test_a_task_can_await_it(run: Callable[..., Any], event: Event) -> None:
 # Cancelling ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.reference("CancellationTest.CancelPendingEventWait", "CancellationTest.CancelEventWaitEventStillUsable")
 def test_a_cancelled_wait_leaves_the_event_usable(proactor: Proactor, event: Event) -> None:
-    """Reference: CancelPendingEventWait, CancelEventWaitEventStillUsable."""
     wait = EventWait(event)
     start(proactor, wait)
     assert proactor.cancel(wait)
@@ -159,8 +159,8 @@ def test_a_cancelled_wait_leaves_the_event_usable(proactor: Proactor, event: Eve
     assert finish(proactor, wait).error is None
 
 
+@pytest.mark.reference("CancellationTest.CancelCompletedEventWait")
 def test_a_completed_wait_cannot_be_cancelled(proactor: Proactor, event: Event, completions: Completions) -> None:
-    """Reference: CancelCompletedEventWait."""
     event.set()
     wait = finish(proactor, EventWait(event, completions))
     assert not proactor.cancel(wait)
@@ -168,8 +168,8 @@ def test_a_completed_wait_cannot_be_cancelled(proactor: Proactor, event: Event, 
     assert len(completions) == 1
 
 
+@pytest.mark.reference("CancellationTest.DoubleCancelEventWait")
 def test_cancelled_twice_it_ends_once(proactor: Proactor, event: Event, completions: Completions) -> None:
-    """Reference: DoubleCancelEventWait."""
     wait = EventWait(event, completions)
     start(proactor, wait)
     proactor.cancel(wait)
@@ -178,10 +178,10 @@ def test_cancelled_twice_it_ends_once(proactor: Proactor, event: Event, completi
     assert len(completions) == 1
 
 
+@pytest.mark.reference("CancellationTest.CancelEventWaitRacesWithSignal")
 def test_a_cancellation_that_races_with_the_signal_loses_no_signal(
     proactor: Proactor, event: Event, completions: Completions
 ) -> None:
-    """Reference: CancelEventWaitRacesWithSignal."""
     wait = EventWait(event, completions)
     start(proactor, wait)
     event.set()
@@ -192,8 +192,8 @@ def test_a_cancellation_that_races_with_the_signal_loses_no_signal(
     assert len(completions) == 1
 
 
+@pytest.mark.reference("CancellationTest.CancelEventWaitFromBackgroundThread")
 def test_a_wait_can_be_cancelled_from_another_thread(proactor: Proactor, event: Event) -> None:
-    """Reference: CancelEventWaitFromBackgroundThread."""
     wait = EventWait(event)
     start(proactor, wait)
     thread = threading.Thread(target=proactor.cancel, args=(wait,))
@@ -341,8 +341,8 @@ class Reader:
             self.read += os.read(self.descriptor, 100)
 
 
+@pytest.mark.reference("EventSourceEventfdTest.CallbackFires", "EventSourcePosixTest.PipeDataDeliversPollIn")
 def test_a_source_calls_back_when_its_descriptor_is_readable(proactor: Proactor) -> None:
-    """Reference: CallbackFires, PipeDataDeliversPollIn."""
     with pipe() as (reader, writer):
         callback = Reader(reader)
         source = EventSource(proactor, reader, callback)
@@ -353,8 +353,8 @@ def test_a_source_calls_back_when_its_descriptor_is_readable(proactor: Proactor)
     assert (callback.read, callback.seen) == (b"hello", [PollEvents.IN])
 
 
+@pytest.mark.reference("EventSourceEventfdTest.MultipleSignals")
 def test_a_source_stays_armed(proactor: Proactor) -> None:
-    """Reference: MultipleSignals."""
     with pipe() as (reader, writer):
         callback = Reader(reader)
         source = EventSource(proactor, reader, callback)
@@ -365,8 +365,8 @@ def test_a_source_stays_armed(proactor: Proactor) -> None:
         proactor.poll(0)
 
 
+@pytest.mark.reference("EventSourceEventfdTest.UnregisterStopsCallbacks")
 def test_a_closed_source_does_not_call_back(proactor: Proactor) -> None:
-    """Reference: UnregisterStopsCallbacks."""
     with pipe() as (reader, writer):
         callback = Reader(reader)
         source = EventSource(proactor, reader, callback)
@@ -394,8 +394,8 @@ def test_a_source_may_be_closed_by_its_own_callback(proactor: Proactor) -> None:
     assert len(calls) == 1
 
 
+@pytest.mark.reference("EventSourceEventfdTest.MultipleEventSources")
 def test_sources_are_told_apart(proactor: Proactor) -> None:
-    """Reference: MultipleEventSources."""
     with pipe() as (first_reader, first_writer), pipe() as (second_reader, second_writer):
         callbacks = [Reader(first_reader), Reader(second_reader)]
         sources = [EventSource(proactor, callback.descriptor, callback) for callback in callbacks]
@@ -409,8 +409,8 @@ def test_sources_are_told_apart(proactor: Proactor) -> None:
     assert [callback.read for callback in callbacks] == [b"1", b"2"]
 
 
+@pytest.mark.reference("EventSourcePosixTest.PipeHangupDeliversPollHup")
 def test_a_hang_up_is_reported_once_and_ends_the_source(proactor: Proactor) -> None:
-    """Reference: PipeHangupDeliversPollHup."""
     with pipe() as (reader, writer):
         callback = Reader(reader)
         source = EventSource(proactor, reader, callback)

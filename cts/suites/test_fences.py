@@ -92,8 +92,8 @@ def until_settled(proactor: Proactor, semaphore: SemaphoreSource, value: int) ->
 # Importing -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.reference("FencePosixTest.ImportFence_SignalAdvancesSemaphore")
 def test_an_imported_fence_signals_its_value(proactor: Proactor, semaphore: SemaphoreSource, fence: int) -> None:
-    """Reference: ImportFence_SignalAdvancesSemaphore."""
     peer = os.dup(fence)
     semaphore.import_fence(proactor, fence, 5)
     proactor.poll(0)
@@ -104,8 +104,8 @@ def test_an_imported_fence_signals_its_value(proactor: Proactor, semaphore: Sema
     os.close(peer)
 
 
+@pytest.mark.reference("FencePosixTest.ImportFence_AlreadySignaled")
 def test_a_fence_that_was_signalled_before(proactor: Proactor, semaphore: SemaphoreSource, fence: int) -> None:
-    """Reference: ImportFence_AlreadySignaled."""
     os.eventfd_write(fence, 1)
     semaphore.import_fence(proactor, fence, 5)
     until_settled(proactor, semaphore, 5)
@@ -133,15 +133,15 @@ def test_an_imported_fence_is_none_of_the_callers_completions(
 
 
 @pytest.mark.parametrize("fd", [-1, -100])
+@pytest.mark.reference("FencePosixTest.ImportFence_InvalidFd")
 def test_what_is_no_descriptor_is_refused_by_name(proactor: Proactor, semaphore: SemaphoreSource, fd: int) -> None:
-    """Reference: ImportFence_InvalidFd."""
     with pytest.raises(ValueError, match="fd must be") as caught:
         semaphore.import_fence(proactor, fd, 1)
     assert status_of(caught.value) is StatusCode.INVALID_ARGUMENT
 
 
+@pytest.mark.reference("FencePosixTest.ImportFence_NonePrimitive")
 def test_nothing_instead_of_a_descriptor_is_refused_by_name(proactor: Proactor, semaphore: SemaphoreSource) -> None:
-    """Reference: ImportFence_NonePrimitive."""
     with pytest.raises(TypeError, match="fd must be an integer") as caught:
         semaphore.import_fence(proactor, None, 1)  # type: ignore[arg-type]
     assert status_of(caught.value) is StatusCode.INVALID_ARGUMENT
@@ -235,10 +235,10 @@ def test_what_callbacks_raise_is_raised_by_poll(proactor: Proactor, semaphore: S
     assert (semaphore.query(), semaphore.error) == (5, None)
 
 
+@pytest.mark.reference("FencePosixTest.ImportFence_CrossThreadImportDuringPoll")
 def test_a_fence_that_another_thread_imports_while_the_owner_waits(
     proactor: Proactor, semaphore: SemaphoreSource, fence: int
 ) -> None:
-    """Reference: ImportFence_CrossThreadImportDuringPoll."""
     os.eventfd_write(fence, 1)
     wait = SemaphoreWait([semaphore], [5])
     start(proactor, wait)
@@ -249,8 +249,8 @@ def test_a_fence_that_another_thread_imports_while_the_owner_waits(
     assert wait.error is None
 
 
+@pytest.mark.reference("FencePosixTest.ImportFence_MultipleCrossThreadImports")
 def test_fences_that_several_threads_import(proactor: Proactor, make: Make) -> None:
-    """Reference: ImportFence_MultipleCrossThreadImports."""
     semaphores = [make() for _ in range(8)]
 
     def import_two(first: SemaphoreSource, second: SemaphoreSource) -> None:
@@ -285,8 +285,8 @@ def test_an_imported_fence_leaves_no_cyclic_garbage(proactor: Proactor, make: Ma
 # Exporting -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.reference("FencePosixTest.ExportFence_SemaphoreAdvanceSignalsFence")
 def test_an_exported_fence_becomes_readable_at_its_value(semaphore: SemaphoreSource, export: Exports) -> None:
-    """Reference: ExportFence_SemaphoreAdvanceSignalsFence."""
     fence = export(semaphore, 5)
     semaphore.signal(4)
     assert not is_readable(fence)
@@ -302,8 +302,8 @@ def test_an_exported_fence_stays_readable(semaphore: SemaphoreSource, export: Ex
     assert is_readable(fence)
 
 
+@pytest.mark.reference("FencePosixTest.ExportFence_SemaphoreAlreadyReached")
 def test_a_fence_for_what_was_reached_is_readable_at_once(make: Make, export: Exports) -> None:
-    """Reference: ExportFence_SemaphoreAlreadyReached."""
     assert is_readable(export(make(5), 5))
 
 
@@ -312,16 +312,16 @@ def test_a_fence_is_not_inherited_by_programs_and_does_not_block(semaphore: Sema
     assert (os.get_inheritable(fence), os.get_blocking(fence)) == (False, False)
 
 
+@pytest.mark.reference("FencePosixTest.ExportFence_SemaphoreFailsAfterExport")
 def test_a_fence_of_a_semaphore_that_fails_never_becomes_readable(semaphore: SemaphoreSource, export: Exports) -> None:
-    """Reference: ExportFence_SemaphoreFailsAfterExport."""
     fence = export(semaphore, 5)
     semaphore.fail(OSError())
     semaphore.signal(5)
     assert not is_readable(fence)
 
 
+@pytest.mark.reference("FencePosixTest.ExportFence_SemaphoreAlreadyFailed")
 def test_a_fence_of_a_failed_semaphore_never_becomes_readable(make: Make, export: Exports) -> None:
-    """Reference: ExportFence_SemaphoreAlreadyFailed."""
     semaphore = make(5)
     semaphore.fail(OSError())
     assert not is_readable(export(semaphore, 5))
@@ -341,8 +341,8 @@ def test_a_fence_of_a_semaphore_that_was_dropped_never_becomes_readable(make: Ma
     assert not is_readable(fence)
 
 
+@pytest.mark.reference("FencePosixTest.ExportFence_MultipleExportsDifferentValues")
 def test_fences_for_different_values_are_independent(semaphore: SemaphoreSource, export: Exports) -> None:
-    """Reference: ExportFence_MultipleExportsDifferentValues."""
     fences = [export(semaphore, value) for value in (1, 2, 3)]
     semaphore.signal(2)
     assert [is_readable(fence) for fence in fences] == [True, True, False]
@@ -394,8 +394,8 @@ def test_exporting_at_the_limit_of_descriptors_leaves_nothing_open(semaphore: Se
 # Both ----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.reference("FencePosixTest.ImportExportRoundTrip")
 def test_from_semaphore_to_fence_to_semaphore(proactor: Proactor, make: Make) -> None:
-    """Reference: ImportExportRoundTrip."""
     near, far = make(), make()
     far.import_fence(proactor, near.export_fence(1), 10)
     near.signal(1)

@@ -44,8 +44,8 @@ def word() -> Iterator[memoryview]:
         yield first
 
 
+@pytest.mark.reference("FutexTest.BasicFutexWaitWake", "FutexTest.FutexWakeWakesWaiter")
 def test_a_wake_ends_a_wait(futexes: Proactor, word: memoryview) -> None:
-    """Reference: BasicFutexWaitWake, FutexWakeWakesWaiter."""
     wait = FutexWait(word, 0)
     start(futexes, wait)
     assert perform(futexes, FutexWake(word, 1)) == 1
@@ -53,13 +53,13 @@ def test_a_wake_ends_a_wait(futexes: Proactor, word: memoryview) -> None:
     assert wait.error is None
 
 
+@pytest.mark.reference("FutexTest.FutexWaitValueMismatch")
 def test_a_word_with_another_value_is_not_waited_for(futexes: Proactor, word: memoryview) -> None:
-    """Reference: FutexWaitValueMismatch."""
     assert perform(futexes, FutexWait(word, 7)) is None
 
 
+@pytest.mark.reference("FutexTest.FutexWakeCount")
 def test_a_wake_wakes_no_more_than_asked(futexes: Proactor, word: memoryview) -> None:
-    """Reference: FutexWakeCount."""
     waits = [FutexWait(word, 0) for _ in range(3)]
     start(futexes, *waits)
     assert perform(futexes, FutexWake(word, 2)) == 2
@@ -67,16 +67,16 @@ def test_a_wake_wakes_no_more_than_asked(futexes: Proactor, word: memoryview) ->
     settle(futexes, *waits)
 
 
+@pytest.mark.reference("FutexTest.FutexWakeAll")
 def test_a_wake_of_everybody_wakes_all(futexes: Proactor, word: memoryview) -> None:
-    """Reference: FutexWakeAll."""
     waits = [FutexWait(word, 0) for _ in range(3)]
     start(futexes, *waits)
     assert perform(futexes, FutexWake(word, EVERYBODY)) == 3
     settle(futexes, *waits)
 
 
+@pytest.mark.reference("FutexTest.FutexWakeNoWaiters")
 def test_a_wake_without_waiters_wakes_none(futexes: Proactor, word: memoryview) -> None:
-    """Reference: FutexWakeNoWaiters."""
     assert perform(futexes, FutexWake(word)) == 0
 
 
@@ -89,10 +89,10 @@ def test_private_and_shared_do_not_meet(futexes: Proactor, word: memoryview) -> 
 
 
 @pytest.mark.parametrize("value", [0, 1])
+@pytest.mark.reference("FutexTest.FutexChainedOperations")
 def test_a_chain_goes_on_behind_a_wait_also_if_the_word_has_changed_already(
     futexes: Proactor, word: memoryview, completions: Completions, value: int
 ) -> None:
-    """Reference: FutexChainedOperations."""
     steps = (FutexWait(word, value, completions, 1, LINKED), Nop(completions, 2))
     start(futexes, *steps)
     perform(futexes, FutexWake(word))
@@ -110,8 +110,8 @@ def test_a_wake_can_be_a_step(futexes: Proactor, word: memoryview, completions: 
     assert wake.result == 1
 
 
+@pytest.mark.reference("FutexTest.FutexCancellation", "FutexTest.FutexDoubleCancellation")
 def test_a_cancelled_wait_ends_once(futexes: Proactor, word: memoryview, completions: Completions) -> None:
-    """Reference: FutexCancellation, FutexDoubleCancellation."""
     wait = FutexWait(word, 0, completions)
     start(futexes, wait)
     futexes.cancel(wait)
@@ -120,10 +120,10 @@ def test_a_cancelled_wait_ends_once(futexes: Proactor, word: memoryview, complet
     assert [type(error) for error in completions.errors] == [OperationCancelled]
 
 
+@pytest.mark.reference("FutexTest.CancelRacesWithWake")
 def test_a_cancellation_that_races_with_a_wake_ends_it_once(
     futexes: Proactor, word: memoryview, completions: Completions
 ) -> None:
-    """Reference: CancelRacesWithWake."""
     wait, wake = FutexWait(word, 0, completions), FutexWake(word)
     start(futexes, wait)
     futexes.submit(wake)
@@ -132,8 +132,8 @@ def test_a_cancellation_that_races_with_a_wake_ends_it_once(
     assert [outcome(error) for error in completions.errors] in (["ok"], ["cancelled"])
 
 
+@pytest.mark.reference("FutexTest.WakeFromCompletionCallback", "FutexTest.WakeAllFromCallback")
 def test_waking_from_a_completion_function(futexes: Proactor, word: memoryview) -> None:
-    """Reference: WakeFromCompletionCallback, WakeAllFromCallback."""
     waits = [FutexWait(word, 0) for _ in range(2)]
     start(futexes, *waits)
     wake = FutexWake(word)
@@ -182,10 +182,10 @@ def test_an_expected_value_has_32_bits(futexes: Proactor, word: memoryview) -> N
 
 
 @pytest.mark.parametrize("operation", [FutexWait, FutexWake])
+@pytest.mark.reference("FutexTest.NotAvailable")
 def test_without_the_capability_they_are_refused_by_name(
     make_proactor: Callable[..., Proactor], word: memoryview, operation: Callable[..., FutexWait]
 ) -> None:
-    """Reference: NotAvailable."""
     proactor = make_proactor(allowed_capabilities=Capability.ALL & ~Capability.FUTEX_OPERATIONS)
     with pytest.raises(Unimplemented, match="Futex"):
         proactor.submit(operation(word, 1))

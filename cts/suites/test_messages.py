@@ -51,24 +51,24 @@ def make(request: pytest.FixtureRequest, make_proactor: Callable[..., Proactor])
 
 
 @pytest.mark.parametrize("data", [0, 1, 1 << 31, (1 << 32) + 5, LARGEST])
+@pytest.mark.reference("MessageTest.BasicSend")
 def test_an_operation_delivers_64_bits(make: Callable[..., Proactor], data: int) -> None:
-    """Reference: BasicSend."""
     source, target = make(), make()
     mailbox = Mailbox(target)
     message = finish(source, Message(target, data))
     assert (message.error, mailbox.wait_for(1)) == (None, [data])
 
 
+@pytest.mark.reference("MessageTest.SelfMessage")
 def test_a_message_to_oneself_is_delivered(make: Callable[..., Proactor]) -> None:
-    """Reference: SelfMessage."""
     proactor = make()
     mailbox = Mailbox(proactor)
     finish(proactor, Message(proactor, 5))
     assert mailbox.wait_for(1) == [5]
 
 
+@pytest.mark.reference("MessageTest.Bidirectional")
 def test_messages_go_both_ways(make: Callable[..., Proactor]) -> None:
-    """Reference: Bidirectional."""
     first, second = make(), make()
     answers = Mailbox(first)
     second.set_message_callback(lambda proactor, data: proactor.submit(Message(first, data + 1)))
@@ -77,8 +77,8 @@ def test_messages_go_both_ways(make: Callable[..., Proactor]) -> None:
     assert answers.wait_for(1) == [2]
 
 
+@pytest.mark.reference("MessageTest.MultipleInFlight")
 def test_many_in_flight_all_arrive(make: Callable[..., Proactor]) -> None:
-    """Reference: MultipleInFlight."""
     source, target = make(), make()
     mailbox = Mailbox(target)
     messages = [Message(target, number) for number in range(50)]
@@ -87,8 +87,8 @@ def test_many_in_flight_all_arrive(make: Callable[..., Proactor]) -> None:
     assert sorted(mailbox.wait_for(50)) == list(range(50))
 
 
+@pytest.mark.reference("MessageTest.LinkChainTimerThenMessage")
 def test_in_a_chain_nothing_is_sent_before_its_turn(make: Callable[..., Proactor]) -> None:
-    """Reference: LinkChainTimerThenMessage."""
     source, target = make(), make()
     mailbox = Mailbox(target)
     blocked = Timer(1e9, flags=LINKED)
@@ -111,8 +111,8 @@ def test_in_a_chain_it_is_sent_when_its_turn_comes(make: Callable[..., Proactor]
     assert (mailbox.wait_for(1), completions.labels) == ([9], [1, 2, 3])
 
 
+@pytest.mark.reference("MessageTest.SendMessage")
 def test_fire_and_forget_is_delivered_in_order(make: Callable[..., Proactor]) -> None:
-    """Reference: SendMessage."""
     target = make()
     mailbox = Mailbox(target)
     for number in range(5):
@@ -120,8 +120,8 @@ def test_fire_and_forget_is_delivered_in_order(make: Callable[..., Proactor]) ->
     assert mailbox.wait_for(5) == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.reference("MessageTest.SendMessageFromMultipleThreads")
 def test_messages_of_four_threads_all_arrive(make: Callable[..., Proactor]) -> None:
-    """Reference: SendMessageFromMultipleThreads."""
     target = make()
     mailbox = Mailbox(target)
     threads = [

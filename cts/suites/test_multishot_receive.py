@@ -42,8 +42,8 @@ class Collected:
 
 
 @both_kinds
+@pytest.mark.reference("MultishotTest.MultishotRecv_MultipleMessages")
 def test_it_delivers_each_message_with_more(proactor: Proactor, sockets: Sockets, kind: str) -> None:
-    """Reference: MultishotRecv_MultipleMessages."""
     near, far = sockets.pair(kind)
     collected = Collected()
     receive = Recv(near, bytearray(100), collected, flags=MULTISHOT)
@@ -58,8 +58,10 @@ def test_it_delivers_each_message_with_more(proactor: Proactor, sockets: Sockets
 
 
 @both_kinds
+@pytest.mark.reference(
+    "MultishotTest.MultishotRecv_ConnectionClose", "ErrorPropagationTest.MultishotRecvPeerCloseDeliversFinalCallback"
+)
 def test_the_end_of_the_stream_is_final(proactor: Proactor, sockets: Sockets, kind: str) -> None:
-    """Reference: MultishotRecv_ConnectionClose, MultishotRecvPeerCloseDeliversFinalCallback."""
     near, far = sockets.pair(kind)
     collected = Collected()
     receive = Recv(near, bytearray(100), collected, flags=MULTISHOT)

@@ -76,8 +76,10 @@ def pair(request: pytest.FixtureRequest) -> Iterator[tuple[Any, Any]]:
 # Epochs ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.reference(
+    "SharedNotificationTest.SharedEpochSignalAndQuery", "SharedNotificationTest.TwoNotificationsOneEpoch"
+)
 def test_each_signal_advances_the_epoch_by_one(pair: tuple[Any, Any]) -> None:
-    """Reference: SharedEpochSignalAndQuery, TwoNotificationsOneEpoch."""
     waiting, signalled = pair
     before = waiting.query_epoch()
     signalled.signal()
@@ -85,8 +87,8 @@ def test_each_signal_advances_the_epoch_by_one(pair: tuple[Any, Any]) -> None:
     assert (waiting.query_epoch(), signalled.query_epoch()) == (before + 2, before + 2)
 
 
+@pytest.mark.reference("NotificationTest.SignalNoWaiters")
 def test_a_signal_without_waiters_does_no_harm(pair: tuple[Any, Any]) -> None:
-    """Reference: SignalNoWaiters."""
     assert pair[1].signal() == 0
 
 
@@ -98,15 +100,15 @@ def test_epochs_of_four_signalling_threads_all_count(pair: tuple[Any, Any]) -> N
     assert waiting.query_epoch() == 2000
 
 
+@pytest.mark.reference("NotificationTest.SignalIfObservedNoWaitersSkipsWake")
 def test_a_signal_nobody_observes_wakes_nobody_but_advances_the_epoch() -> None:
-    """Reference: SignalIfObservedNoWaitersSkipsWake."""
     notification = Notification()
     assert not notification.signal_if_observed()
     assert notification.query_epoch() == 1
 
 
+@pytest.mark.reference("NotificationTest.SignalIfObservedExplicitObservationAdvancesEpoch")
 def test_an_observer_is_told_of(pair: tuple[Any, Any]) -> None:
-    """Reference: SignalIfObservedExplicitObservationAdvancesEpoch."""
     notification = Notification()
     token = notification.begin_observe()
     assert notification.signal_if_observed()
@@ -123,8 +125,8 @@ def test_observing_ends_as_often_as_it_began() -> None:
 # Operations ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.reference("NotificationTest.AsyncWait", "SharedNotificationTest.SharedEpochAsyncWait")
 def test_a_wait_ends_with_the_next_signal(proactor: Proactor, pair: tuple[Any, Any]) -> None:
-    """Reference: AsyncWait, SharedEpochAsyncWait."""
     waiting, signalled = pair
     wait = NotificationWait(waiting)
     start(proactor, wait)
@@ -155,16 +157,16 @@ def test_a_signal_before_submission_does_not_end_a_wait(proactor: Proactor, pair
     settle(proactor, wait)
 
 
+@pytest.mark.reference("NotificationTest.AsyncWaitWithCallerWaitToken")
 def test_with_a_token_a_signal_since_then_ends_it(proactor: Proactor, pair: tuple[Any, Any]) -> None:
-    """Reference: AsyncWaitWithCallerWaitToken."""
     waiting, signalled = pair
     token = waiting.query_epoch()
     signalled.signal()
     assert finish(proactor, NotificationWait(waiting, token)).error is None
 
 
+@pytest.mark.reference("NotificationTest.BroadcastWake")
 def test_all_waits_go_on_whatever_the_wake_count(proactor: Proactor, pair: tuple[Any, Any]) -> None:
-    """Reference: BroadcastWake."""
     waiting, signalled = pair
     waits = [NotificationWait(waiting) for _ in range(3)]
     start(proactor, *waits)
@@ -172,8 +174,8 @@ def test_all_waits_go_on_whatever_the_wake_count(proactor: Proactor, pair: tuple
     settle(proactor, *waits)
 
 
+@pytest.mark.reference("NotificationTest.RepeatedWaitSignalCycles", "SharedNotificationTest.MultipleCycles")
 def test_a_wait_can_be_submitted_again(proactor: Proactor, pair: tuple[Any, Any]) -> None:
-    """Reference: RepeatedWaitSignalCycles, MultipleCycles."""
     waiting, signalled = pair
     wait = NotificationWait(waiting)
     for _ in range(5):
@@ -183,8 +185,8 @@ def test_a_wait_can_be_submitted_again(proactor: Proactor, pair: tuple[Any, Any]
     assert wait.error is None
 
 
+@pytest.mark.reference("NotificationTest.SignalIfObservedSubmittedAsyncWaitCompletes")
 def test_an_operation_that_waits_is_observing(proactor: Proactor) -> None:
-    """Reference: SignalIfObservedSubmittedAsyncWaitCompletes."""
     notification = Notification()
     wait = NotificationWait(notification)
     start(proactor, wait)
@@ -192,8 +194,8 @@ def test_an_operation_that_waits_is_observing(proactor: Proactor) -> None:
     settle(proactor, wait)
 
 
+@pytest.mark.reference("NotificationTest.AsyncSignal")
 def test_a_signal_operation_says_how_many_it_woke(proactor: Proactor) -> None:
-    """Reference: AsyncSignal."""
     notification = Notification()
     waits = [NotificationWait(notification) for _ in range(2)]
     start(proactor, *waits)
@@ -201,8 +203,8 @@ def test_a_signal_operation_says_how_many_it_woke(proactor: Proactor) -> None:
     settle(proactor, *waits)
 
 
+@pytest.mark.reference("NotificationTest.ChainedWaitNop")
 def test_a_chain_goes_on_behind_a_wait(proactor: Proactor, pair: tuple[Any, Any], completions: Completions) -> None:
-    """Reference: ChainedWaitNop."""
     waiting, signalled = pair
     steps = (NotificationWait(waiting, None, completions, 1, LINKED), Nop(completions, 2))
     start(proactor, *steps)
@@ -221,8 +223,8 @@ def test_in_a_chain_that_breaks_nothing_is_signalled(proactor: Proactor) -> None
     assert (notification.query_epoch(), type(last.error)) == (0, OperationCancelled)
 
 
+@pytest.mark.reference("NotificationTest.RoundTrip")
 def test_two_notifications_make_a_round_trip(proactor: Proactor) -> None:
-    """Reference: RoundTrip."""
     there, back = Notification(), Notification()
     answer = NotificationWait(there, completion_fn=lambda operation, flags: back.signal() and None)
     wait = NotificationWait(back)
@@ -303,15 +305,19 @@ def blocked(threads: ThreadPoolExecutor, notification: Any) -> Future[bool]:
     return threads.submit(notification.wait_for_token, token, 10)
 
 
+@pytest.mark.reference(
+    "NotificationTest.SyncWaitCrossThread",
+    "SharedNotificationTest.SharedEpochSyncWait",
+    "SharedNotificationTest.CrossNotificationSyncWait",
+)
 def test_a_signal_wakes_a_blocked_thread(threads: ThreadPoolExecutor, pair: tuple[Any, Any]) -> None:
-    """Reference: SyncWaitCrossThread, SharedEpochSyncWait, CrossNotificationSyncWait."""
     future = blocked(threads, pair[0])
     pair[1].signal()
     assert future.result()
 
 
+@pytest.mark.reference("NotificationTest.SyncWaitTimeout", "SharedNotificationTest.SharedSyncWaitTimeout")
 def test_a_thread_waits_no_longer_than_its_timeout(pair: tuple[Any, Any]) -> None:
-    """Reference: SyncWaitTimeout, SharedSyncWaitTimeout."""
     assert not pair[0].wait(0.005)
 
 
@@ -321,8 +327,8 @@ def test_a_signal_of_all_wakes_all_blocked_threads(threads: ThreadPoolExecutor, 
     assert all(future.result() for future in futures)
 
 
+@pytest.mark.reference("NotificationTest.MultipleSignalsWhileWaiting")
 def test_signals_while_a_thread_waits_are_one(threads: ThreadPoolExecutor, pair: tuple[Any, Any]) -> None:
-    """Reference: MultipleSignalsWhileWaiting."""
     future = blocked(threads, pair[0])
     for _ in range(5):
         pair[1].signal()
@@ -394,8 +400,8 @@ def test_it_is_not_closed_while_operations_wait(proactor: Proactor, ends: Shared
     proactor.poll(0)
 
 
+@pytest.mark.reference("SharedNotificationTest.DestroyDoesNotClosePrimitives")
 def test_closing_it_closes_no_descriptor(ends: SharedEnds) -> None:
-    """Reference: DestroyDoesNotClosePrimitives."""
     ends.near.close()
     for handle in ends.handles:
         os.fstat(handle)

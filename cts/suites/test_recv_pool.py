@@ -170,10 +170,10 @@ def perform_into(proactor: Proactor, receive: RecvPool) -> None:
 
 
 @both_kinds
+@pytest.mark.reference("BufferRegistrationTest.RecvPoolConfiguration")
 def test_it_gives_a_lease_of_the_bytes_that_came(
     proactor: Proactor, pool: BufferPool, sockets: Sockets, kind: str
 ) -> None:
-    """Reference: RecvPoolConfiguration."""
     near, far = sockets.pair(kind)
     send(far, b"some bytes")
     with perform(proactor, RecvPool(near, pool)) as lease:
@@ -237,8 +237,8 @@ def test_a_connection_that_was_reset_is_an_error_and_takes_no_buffer(
     assert near.failure is not None
 
 
+@pytest.mark.reference("BufferRegistrationTest.RecvPoolBufferRecycling")
 def test_it_can_be_submitted_again_and_again(proactor: Proactor, make_pool: MakePool, sockets: Sockets) -> None:
-    """Reference: RecvPoolBufferRecycling."""
     pool = make_pool(2)
     near, far = sockets.tcp_pair()
     received = Received()
@@ -251,10 +251,10 @@ def test_it_can_be_submitted_again_and_again(proactor: Proactor, make_pool: Make
 
 
 @both_kinds
+@pytest.mark.reference("MultishotTest.MultishotRecv_MultipleMessages")
 def test_with_multishot_each_piece_comes_with_more(
     proactor: Proactor, make_pool: MakePool, sockets: Sockets, kind: str
 ) -> None:
-    """Reference: MultishotRecv_MultipleMessages."""
     pool = make_pool(2)
     near, far = sockets.pair(kind)
     received = Received()
@@ -738,8 +738,8 @@ def test_a_proactor_that_another_thread_polls_receives(
 # Refusals ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.reference("BufferRegistrationTest.RecvPoolRejectsReadOnlyRegion")
 def test_a_pool_that_may_only_be_read_is_refused(proactor: Proactor, sockets: Sockets) -> None:
-    """Reference: RecvPoolRejectsReadOnlyRegion."""
     near, _far = sockets.tcp_pair()
     with Slab.allocate(BUFFER_BYTES, 2) as slab, register_slab(proactor, slab, Access.READ) as region:
         with BufferPool(region) as pool:
@@ -789,8 +789,8 @@ def test_it_cannot_have_a_successor(proactor: Proactor, pool: BufferPool, socket
     pool.close()
 
 
+@pytest.mark.reference("BufferRegistrationTest.RecvPoolRequiresPowerOfTwo")
 def test_slabs_that_are_no_power_of_two_do_not_come_so_far(proactor: Proactor) -> None:
-    """Reference: RecvPoolRequiresPowerOfTwo."""
     with Slab.allocate(BUFFER_BYTES, 3) as slab, pytest.raises(ValueError, match="power of two"):
         register_slab(proactor, slab, Access.WRITE)
 

@@ -56,10 +56,10 @@ def pair(sockets: Sockets) -> tuple[Socket, Socket]:
     return near, far
 
 
+@pytest.mark.reference("SendFlagsTest.ZeroCopySendRegisteredSlab")
 def test_a_registered_buffer_arrives(
     proactor: Proactor, pair: tuple[Socket, Socket], region: Region, completions: Completions
 ) -> None:
-    """Reference: ZeroCopySendRegisteredSlab."""
     near, far = pair
     proactor.submit(Send(near, region.buffer_span(2), completions, whole=True))
     assert drain(proactor, far, SIZE) == pattern(SIZE, 2)
@@ -78,10 +78,10 @@ def test_it_is_named_by_its_place_where_the_kernel_has_a_table(
     settle(proactor, send)
 
 
+@pytest.mark.reference("SendFlagsTest.ZeroCopySendRegisteredLargeTransfer")
 def test_all_buffers_in_turn_arrive(
     proactor: Proactor, pair: tuple[Socket, Socket], region: Region, completions: Completions
 ) -> None:
-    """Reference: ZeroCopySendRegisteredLargeTransfer."""
     near, far = pair
     for index in range(COUNT):
         proactor.submit(Send(near, region.buffer_span(index), completions, whole=True))
@@ -89,30 +89,30 @@ def test_all_buffers_in_turn_arrive(
     poll_until(proactor, lambda: len(completions) == COUNT)
 
 
+@pytest.mark.reference("SendFlagsTest.ZeroCopySendPartialBuffer")
 def test_a_part_of_a_buffer_arrives(
     proactor: Proactor, pair: tuple[Socket, Socket], region: Region, completions: Completions
 ) -> None:
-    """Reference: ZeroCopySendPartialBuffer."""
     near, far = pair
     proactor.submit(Send(near, region.buffer_span(1).sub(100, 1000), completions, whole=True))
     assert drain(proactor, far, 1000) == pattern(SIZE, 1)[100:1100]
     poll_until(proactor, lambda: completions.records)
 
 
+@pytest.mark.reference("SendFlagsTest.ScatterGatherFromRegistered")
 def test_several_registered_buffers_arrive_in_order(
     proactor: Proactor, pair: tuple[Socket, Socket], region: Region, completions: Completions
 ) -> None:
-    """Reference: ScatterGatherFromRegistered."""
     near, far = pair
     proactor.submit(Send(near, [region.buffer_span(index) for index in (3, 0)], completions, whole=True))
     assert drain(proactor, far, 2 * SIZE) == pattern(SIZE, 3) + pattern(SIZE, 0)
     poll_until(proactor, lambda: completions.records)
 
 
+@pytest.mark.reference("SendFlagsTest.ScatterGatherMixedRegistration")
 def test_registered_and_plain_memory_go_together(
     proactor: Proactor, pair: tuple[Socket, Socket], region: Region, completions: Completions
 ) -> None:
-    """Reference: ScatterGatherMixedRegistration."""
     near, far = pair
     data = [b"plain ", region.buffer_span(4), Span(bytearray(b" a span of plain memory"), 1)]
     proactor.submit(Send(near, data, completions, whole=True))
@@ -120,10 +120,10 @@ def test_registered_and_plain_memory_go_together(
     poll_until(proactor, lambda: completions.records)
 
 
+@pytest.mark.reference("SendFlagsTest.ConcurrentRegisteredSends")
 def test_registered_sends_at_a_time_keep_their_bytes_apart(
     proactor: Proactor, sockets: Sockets, region: Region, completions: Completions
 ) -> None:
-    """Reference: ConcurrentRegisteredSends."""
     pairs = [sockets.tcp_pair() for _ in range(4)]
     for index, (near, _) in enumerate(pairs):
         near.zero_copy = True
@@ -132,10 +132,10 @@ def test_registered_sends_at_a_time_keep_their_bytes_apart(
     poll_until(proactor, lambda: len(completions) == 4)
 
 
+@pytest.mark.reference("SendFlagsTest.ZeroCopySendMultipleSlabs")
 def test_buffers_of_two_slabs_arrive(
     proactor: Proactor, pair: tuple[Socket, Socket], region: Region, completions: Completions
 ) -> None:
-    """Reference: ZeroCopySendMultipleSlabs."""
     near, far = pair
     with Slab.allocate(1000, 3) as slab, register_slab(proactor, slab, Access.READ) as other:
         contents = fill_buffers(other)

@@ -71,32 +71,32 @@ def fire_once(proactor: Proactor, relay: Relay, speak: Callable[[], Any]) -> Non
 # The four ways ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.reference("RelayPosixTest.PrimitiveToPrimitive")
 def test_descriptor_to_descriptor(proactor: Proactor, handles: Handles) -> None:
-    """Reference: PrimitiveToPrimitive."""
     source, sink = handles.eventfd(), handles.eventfd()
     relay = Relay(proactor, source, SignalHandle(sink, 7))
     fire_once(proactor, relay, lambda: os.eventfd_write(source, 1))
     assert os.eventfd_read(sink) == 7
 
 
+@pytest.mark.reference("RelayPosixTest.PrimitiveToNotification")
 def test_descriptor_to_notification(proactor: Proactor, handles: Handles) -> None:
-    """Reference: PrimitiveToNotification."""
     source, sink = handles.eventfd(), Notification()
     relay = Relay(proactor, source, SignalNotification(sink))
     fire_once(proactor, relay, lambda: os.eventfd_write(source, 1))
     assert sink.query_epoch() == 1
 
 
+@pytest.mark.reference("RelayPosixTest.NotificationToPrimitive")
 def test_notification_to_descriptor(proactor: Proactor, handles: Handles) -> None:
-    """Reference: NotificationToPrimitive."""
     source, sink = Notification(), handles.eventfd()
     relay = Relay(proactor, source, SignalHandle(sink))
     fire_once(proactor, relay, source.signal)
     assert os.eventfd_read(sink) == 1
 
 
+@pytest.mark.reference("RelayTest.NotificationToNotification")
 def test_notification_to_notification(proactor: Proactor) -> None:
-    """Reference: NotificationToNotification."""
     source, sink = Notification(), Notification()
     relay = Relay(proactor, source, SignalNotification(sink))
     fire_once(proactor, relay, source.signal)
@@ -139,8 +139,8 @@ def test_firings_are_not_counted_by_poll(proactor: Proactor, handles: Handles) -
 # Once, and again -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.reference("RelayPosixTest.OneShotAutoCleanup")
 def test_a_one_shot_relay_is_over_when_it_has_fired(proactor: Proactor, handles: Handles) -> None:
-    """Reference: OneShotAutoCleanup."""
     source, sink = handles.eventfd(), handles.eventfd()
     relay = Relay(proactor, source, SignalHandle(sink))
     fire_once(proactor, relay, lambda: os.eventfd_write(source, 1))
@@ -153,8 +153,8 @@ def test_a_one_shot_relay_is_over_when_it_has_fired(proactor: Proactor, handles:
 
 
 @pytest.mark.parametrize("kind", ["descriptor", "notification"])
+@pytest.mark.reference("RelayPosixTest.PersistentMultipleTransfers", "RelayTest.PersistentNotificationRelay")
 def test_a_persistent_relay_fires_each_time(proactor: Proactor, handles: Handles, kind: str) -> None:
-    """Reference: PersistentMultipleTransfers, PersistentNotificationRelay."""
     sink = handles.eventfd()
     source: Any = handles.eventfd() if kind == "descriptor" else Notification()
     speak = source.signal if isinstance(source, Notification) else lambda: os.eventfd_write(source, 1)
@@ -176,8 +176,8 @@ def test_a_persistent_relay_reads_its_source(proactor: Proactor, handles: Handle
     proactor.poll(0)
 
 
+@pytest.mark.reference("RelayPosixTest.MultipleActiveRelays", "RelayTest.MultipleNotificationRelays")
 def test_several_relays_are_told_apart(proactor: Proactor, handles: Handles) -> None:
-    """Reference: MultipleActiveRelays, MultipleNotificationRelays."""
     pairs = [(handles.eventfd(), handles.eventfd()) for _ in range(4)]
     relays = [Relay(proactor, source, SignalHandle(sink, 1 + index)) for index, (source, sink) in enumerate(pairs)]
     for source, _sink in reversed(pairs):
@@ -199,8 +199,8 @@ def test_one_notification_feeds_many_sinks(proactor: Proactor) -> None:
 
 
 @pytest.mark.parametrize("flags", [RelayFlags.NONE, PERSISTENT])
+@pytest.mark.reference("RelayPosixTest.UnregisterWhilePending")
 def test_a_closed_relay_tells_its_sink_no_more(proactor: Proactor, handles: Handles, flags: RelayFlags) -> None:
-    """Reference: UnregisterWhilePending."""
     source, sink = handles.eventfd(), handles.eventfd()
     relay = Relay(proactor, source, SignalHandle(sink), flags)
     proactor.poll(0)
@@ -214,8 +214,8 @@ def test_a_closed_relay_tells_its_sink_no_more(proactor: Proactor, handles: Hand
         os.eventfd_read(sink)
 
 
+@pytest.mark.reference("RelayTest.UnregisterNotificationWhilePending")
 def test_a_closed_relay_of_notifications_tells_its_sink_no_more(proactor: Proactor) -> None:
-    """Reference: UnregisterNotificationWhilePending."""
     source, sink = Notification(), Notification()
     relay = Relay(proactor, source, SignalNotification(sink))
     relay.close()
@@ -224,16 +224,16 @@ def test_a_closed_relay_of_notifications_tells_its_sink_no_more(proactor: Proact
     assert sink.query_epoch() == 0
 
 
+@pytest.mark.reference("RelayPosixTest.OwnSourcePrimitive")
 def test_an_owned_source_is_closed_when_a_one_shot_relay_has_fired(proactor: Proactor, handles: Handles) -> None:
-    """Reference: OwnSourcePrimitive."""
     source, sink = handles.given_away(), handles.eventfd()
     relay = Relay(proactor, source, SignalHandle(sink), OWN)
     fire_once(proactor, relay, lambda: os.eventfd_write(source, 1))
     assert not is_open(source)
 
 
+@pytest.mark.reference("RelayPosixTest.OwnSourcePrimitiveOnUnregister")
 def test_an_owned_source_is_closed_with_its_relay(proactor: Proactor, handles: Handles) -> None:
-    """Reference: OwnSourcePrimitiveOnUnregister."""
     source, sink = handles.given_away(), handles.eventfd()
     relay = Relay(proactor, source, SignalHandle(sink), OWN | PERSISTENT)
     proactor.poll(0)
@@ -252,8 +252,8 @@ def test_an_owned_source_is_closed_with_the_proactor(make_proactor: Callable[...
 # Errors ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.reference("RelayPosixTest.ErrorSensitiveSuppressesSinkOnPollHup")
 def test_a_hang_up_alone_does_not_fire_an_error_sensitive_relay(proactor: Proactor, handles: Handles) -> None:
-    """Reference: ErrorSensitiveSuppressesSinkOnPollHup."""
     sink = handles.eventfd()
     errors: list[BaseException] = []
     with pipe() as (reader, writer):
@@ -272,8 +272,8 @@ def test_data_beside_a_hang_up_fires_it(proactor: Proactor, handles: Handles) ->
         poll_until(proactor, lambda: relay.fired)
 
 
+@pytest.mark.reference("RelayPosixTest.ErrorSensitiveFiresOnNormalPollin")
 def test_data_fires_an_error_sensitive_relay(proactor: Proactor, handles: Handles) -> None:
-    """Reference: ErrorSensitiveFiresOnNormalPollin."""
     source, sink = handles.eventfd(), handles.eventfd()
     relay = Relay(proactor, source, SignalHandle(sink), ERROR_SENSITIVE)
     fire_once(proactor, relay, lambda: os.eventfd_write(source, 1))

@@ -24,16 +24,16 @@ both_kinds = pytest.mark.parametrize("kind", PAIR_KINDS)
 
 
 @both_kinds
+@pytest.mark.reference("ScatterGatherTest.SendScatter_MultipleBuffers")
 def test_a_send_of_several_buffers_arrives_in_order(proactor: Proactor, sockets: Sockets, kind: str) -> None:
-    """Reference: SendScatter_MultipleBuffers."""
     near, far = sockets.pair(kind)
     assert perform(proactor, Send(near, [b"one ", bytearray(b"two "), memoryview(b"three")])) == 13
     assert far.stdlib.recv(100) == b"one two three"
 
 
 @both_kinds
+@pytest.mark.reference("ScatterGatherTest.RecvScatter_MultipleBuffers")
 def test_a_receive_fills_its_buffers_in_order(proactor: Proactor, sockets: Sockets, kind: str) -> None:
-    """Reference: RecvScatter_MultipleBuffers."""
     near, far = sockets.pair(kind)
     near.stdlib.send(b"abcdefgh")
     buffers = [bytearray(3), bytearray(3), bytearray(5)]
@@ -50,8 +50,8 @@ def test_lists_and_tuples_are_taken(proactor: Proactor, sockets: Sockets, contai
     assert buffers == [b"a", b"b"]
 
 
+@pytest.mark.reference("ScatterGatherTest.ScatterGather_SingleBuffer")
 def test_one_buffer_in_a_list_is_one_buffer(proactor: Proactor, sockets: Sockets) -> None:
-    """Reference: ScatterGather_SingleBuffer."""
     near, far = sockets.tcp_pair()
     buffer = bytearray(5)
     assert perform(proactor, Send(near, [b"hello"])) == 5
@@ -60,8 +60,8 @@ def test_one_buffer_in_a_list_is_one_buffer(proactor: Proactor, sockets: Sockets
 
 
 @both_kinds
+@pytest.mark.reference("ScatterGatherTest.ScatterGather_ZeroLengthBuffer")
 def test_buffers_may_be_empty(proactor: Proactor, sockets: Sockets, kind: str) -> None:
-    """Reference: ScatterGather_ZeroLengthBuffer."""
     near, far = sockets.pair(kind)
     assert perform(proactor, Send(near, [b"", b"ab", b"", b"cd", b""])) == 4
     buffers = [bytearray(), bytearray(3), bytearray(), bytearray(1)]
@@ -86,8 +86,8 @@ def test_a_receive_into_nothing_in_pieces_completes_with_zero(
 
 
 @both_kinds
+@pytest.mark.reference("ScatterGatherTest.ScatterGather_ManyBuffers")
 def test_eight_buffers_are_taken(proactor: Proactor, sockets: Sockets, kind: str) -> None:
-    """Reference: ScatterGather_ManyBuffers."""
     near, far = sockets.pair(kind)
     pieces = [pattern(1000, number) for number in range(MOST_BUFFERS)]
     buffers = [bytearray(1000) for _ in range(MOST_BUFFERS)]
@@ -156,8 +156,8 @@ def test_whole_transfers_in_pieces_go_on_until_all_is_moved(proactor: Proactor, 
     assert b"".join(buffers)[:-1] == b"".join(pieces)
 
 
+@pytest.mark.reference("ScatterGatherTest.ScatterGather_Bidirectional")
 def test_both_directions_in_pieces_do_not_disturb_each_other(proactor: Proactor, sockets: Sockets) -> None:
-    """Reference: ScatterGather_Bidirectional."""
     near, far = sockets.tcp_pair()
     forth, back = [pattern(50_000, 1), pattern(50_000, 2)], [pattern(50_000, 3), pattern(50_000, 4)]
     received_forth, received_back = ([bytearray(60_000), bytearray(40_000)] for _ in range(2))

@@ -63,14 +63,14 @@ def in_a_thread(call: Callable[[], object]) -> None:
 # SemaphoreSignal -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.reference("SemaphoreAsyncTest.SignalSingle")
 def test_a_signal(proactor: Proactor, semaphore: SemaphoreSource) -> None:
-    """Reference: SignalSingle."""
     assert perform(proactor, SemaphoreSignal([semaphore], [5])) is None
     assert semaphore.query() == 5
 
 
+@pytest.mark.reference("SemaphoreAsyncTest.SignalMultiple")
 def test_signals_of_several_semaphores_are_made_in_order(proactor: Proactor, semaphores: list[SemaphoreSource]) -> None:
-    """Reference: SignalMultiple."""
     order: list[int] = []
     for index, semaphore in enumerate(semaphores):
         semaphore.acquire_timepoint(1, lambda error, index=index: order.append(index))  # type: ignore[misc]
@@ -78,8 +78,8 @@ def test_signals_of_several_semaphores_are_made_in_order(proactor: Proactor, sem
     assert ([semaphore.query() for semaphore in semaphores], order) == ([1, 2, 3], [0, 1, 2])
 
 
+@pytest.mark.reference("SemaphoreAsyncTest.SignalNonMonotonicFails")
 def test_a_signal_that_does_not_advance_ends_with_its_error(proactor: Proactor, semaphore: SemaphoreSource) -> None:
-    """Reference: SignalNonMonotonicFails."""
     semaphore.signal(5)
     signal = finish(proactor, SemaphoreSignal([semaphore], [5]))
     assert isinstance(signal.error, ValueError)
@@ -93,8 +93,8 @@ def test_signals_stop_at_the_first_that_is_refused(proactor: Proactor, semaphore
     assert [semaphore.query() for semaphore in semaphores] == [1, 9, 0]
 
 
+@pytest.mark.reference("SemaphoreAsyncTest.SignalWithFrontier")
 def test_a_signal_brings_its_frontier(proactor: Proactor, semaphores: list[SemaphoreSource]) -> None:
-    """Reference: SignalWithFrontier."""
     known = Frontier([(1, 10)])
     perform(proactor, SemaphoreSignal(semaphores, [1, 1, 1], known))
     assert [semaphore.query_frontier() for semaphore in semaphores] == [known, known, known]
@@ -177,8 +177,8 @@ def test_signals_that_are_interrupted_go_on_in_the_next_poll(
 # SemaphoreWait -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.reference("SemaphoreAsyncTest.WaitSingleAlreadySatisfied")
 def test_a_wait_for_what_was_reached(proactor: Proactor, semaphore: SemaphoreSource) -> None:
-    """Reference: WaitSingleAlreadySatisfied."""
     semaphore.signal(10)
     assert perform(proactor, SemaphoreWait([semaphore], [5])) is None
 
@@ -191,8 +191,8 @@ def test_a_wait_does_not_complete_in_submit(proactor: Proactor, semaphore: Semap
     settle(proactor, wait)
 
 
+@pytest.mark.reference("SemaphoreAsyncTest.WaitSinglePending")
 def test_a_wait_ends_with_the_signal(proactor: Proactor, semaphore: SemaphoreSource, completions: Completions) -> None:
-    """Reference: WaitSinglePending."""
     wait = SemaphoreWait([semaphore], [5], ALL, completions, "wait")
     start(proactor, wait)
     semaphore.signal(4)
@@ -203,8 +203,8 @@ def test_a_wait_ends_with_the_signal(proactor: Proactor, semaphore: SemaphoreSou
     assert completions.outcomes == [("wait", "ok")]
 
 
+@pytest.mark.reference("SemaphoreAsyncTest.WaitAllModePartial")
 def test_a_wait_for_all_goes_on_while_one_is_missing(proactor: Proactor, semaphores: list[SemaphoreSource]) -> None:
-    """Reference: WaitAllModePartial."""
     wait = SemaphoreWait(semaphores, [1, 2, 3])
     start(proactor, wait)
     semaphores[0].signal(1)
@@ -215,8 +215,8 @@ def test_a_wait_for_all_goes_on_while_one_is_missing(proactor: Proactor, semapho
     settle(proactor, wait)
 
 
+@pytest.mark.reference("SemaphoreAsyncTest.WaitAllModeComplete")
 def test_a_wait_for_all_ends_with_the_last(proactor: Proactor, semaphores: list[SemaphoreSource]) -> None:
-    """Reference: WaitAllModeComplete."""
     wait = SemaphoreWait(semaphores, [1, 2, 3])
     start(proactor, wait)
     for semaphore in semaphores:
@@ -226,8 +226,8 @@ def test_a_wait_for_all_ends_with_the_last(proactor: Proactor, semaphores: list[
 
 
 @pytest.mark.parametrize("index", [0, 1, 2])
+@pytest.mark.reference("SemaphoreAsyncTest.WaitAnyMode")
 def test_a_wait_for_any_ends_with_the_first(proactor: Proactor, semaphores: list[SemaphoreSource], index: int) -> None:
-    """Reference: WaitAnyMode."""
     wait = SemaphoreWait(semaphores, [1, 1, 1], ANY)
     start(proactor, wait)
     semaphores[index].signal(1)
@@ -244,10 +244,10 @@ def test_a_wait_for_any_names_the_lowest_that_was_reached(
 
 
 @pytest.mark.parametrize("mode", [ALL, ANY])
+@pytest.mark.reference("SemaphoreAsyncTest.WaitSemaphoreFailed")
 def test_a_wait_ends_with_the_failure_of_any_semaphore(
     proactor: Proactor, semaphores: list[SemaphoreSource], mode: WaitMode
 ) -> None:
-    """Reference: WaitSemaphoreFailed."""
     wait = SemaphoreWait(semaphores, [1, 1, 1], mode)
     start(proactor, wait)
     semaphores[1].fail(PermissionError("not allowed"))
@@ -256,10 +256,11 @@ def test_a_wait_ends_with_the_failure_of_any_semaphore(
 
 
 @pytest.mark.parametrize("mode", [ALL, ANY])
+@pytest.mark.reference("SemaphoreAsyncTest.WaitSemaphoreAlreadyFailed")
 def test_a_failure_goes_before_values_that_were_reached(
     proactor: Proactor, semaphores: list[SemaphoreSource], mode: WaitMode
 ) -> None:
-    """Reference: WaitSemaphoreAlreadyFailed. The reference's immediate check looks at the values first."""
+    """The reference's immediate check looks at the values first."""
     for semaphore in semaphores:
         semaphore.signal(1)
     semaphores[2].fail(PermissionError("not allowed"))
@@ -273,8 +274,8 @@ def test_each_wait_has_an_exception_of_its_own(proactor: Proactor, semaphore: Se
     assert len({id(error) for error in (*errors, semaphore.error)}) == 3
 
 
+@pytest.mark.reference("SemaphoreAsyncTest.WaitCancellation")
 def test_cancelling_a_wait_withdraws_its_timepoints(proactor: Proactor, semaphores: list[SemaphoreSource]) -> None:
-    """Reference: WaitCancellation."""
     wait = SemaphoreWait(semaphores, [1, 1, 1])
     start(proactor, wait)
     assert proactor.cancel(wait)
@@ -304,10 +305,10 @@ def test_a_wait_that_has_ended_leaves_nothing_behind(
     assert [semaphore._agenda.entries for semaphore in semaphores] == [[], [], []]
 
 
+@pytest.mark.reference("SemaphoreAsyncTest.SignalWakesPendingWait")
 def test_a_signal_operation_ends_a_wait(
     proactor: Proactor, semaphore: SemaphoreSource, completions: Completions
 ) -> None:
-    """Reference: SignalWakesPendingWait."""
     wait = SemaphoreWait([semaphore], [1], ALL, completions, "wait")
     start(proactor, wait)
     signal = SemaphoreSignal([semaphore], [1], None, completions, "signal")

@@ -79,8 +79,8 @@ ALL_WELL = [("wait", "ok"), ("send", "ok"), ("last", "ok")]
 ALL_CANCELLED = [("wait", "cancelled"), ("send", "cancelled"), ("last", "cancelled")]
 
 
+@pytest.mark.reference("SemaphoreLinkedTest.LinkedWaitThenSend")
 def test_the_chain_goes_on_when_the_value_is_signalled(chaining: Proactor, scene: Scene) -> None:
-    """Reference: LinkedWaitThenSend."""
     start(chaining, *scene.steps)
     assert scene.arrived() == b""
     scene.semaphore.signal(7)
@@ -111,8 +111,8 @@ def test_a_signal_before_the_kernel_has_begun_to_wait_is_not_lost(chaining: Proa
     assert (scene.completions.outcomes, scene.arrived()) == (ALL_WELL, b"seven")
 
 
+@pytest.mark.reference("SemaphoreLinkedTest.LinkedWaitFailureCancelsChain")
 def test_a_failure_of_the_semaphore_ends_the_chain(chaining: Proactor, scene: Scene) -> None:
-    """Reference: LinkedWaitFailureCancelsChain."""
     start(chaining, *scene.steps)
     scene.semaphore.fail(LookupError("gone"))
     settle(chaining, *scene.steps)
@@ -329,10 +329,12 @@ def settle_all(proactor: Proactor) -> None:
     poll_until(proactor, lambda: not proactor.statistics()["in_flight"])
 
 
+@pytest.mark.reference(
+    "SemaphoreLinkedTest.LinkedRecvThenSignal", "SemaphoreLinkedTest.LinkedRecvThenSignalTimingCheck"
+)
 def test_a_signal_behind_a_receive_is_made_after_it(
     proactor: Proactor, fenced: Fenced, completions: Completions
 ) -> None:
-    """Reference: LinkedRecvThenSignal, LinkedRecvThenSignalTimingCheck."""
     start(proactor, fenced.receive, fenced.signal)
     assert (fenced.semaphore.query(), is_readable(fenced.fence)) == (0, False)
     fenced.far.stdlib.send(b"data")

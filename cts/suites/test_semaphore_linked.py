@@ -74,10 +74,10 @@ def run_chain(proactor: Proactor, *chain: Operation) -> None:
     settle(proactor, *chain)
 
 
+@pytest.mark.reference("SemaphoreLinkedTest.LinkedWaitThenNop")
 def test_a_wait_then_a_nop(
     proactor: Proactor, semaphore: SemaphoreSource, steps: Steps, completions: Completions
 ) -> None:
-    """Reference: LinkedWaitThenNop."""
     chain = [steps.wait(semaphore, 1, LINKED), steps.nop()]
     start(proactor, *chain)
     assert completions.labels == []
@@ -86,19 +86,19 @@ def test_a_wait_then_a_nop(
     assert completions.outcomes == [("wait", "ok"), ("nop", "ok")]
 
 
+@pytest.mark.reference("SemaphoreLinkedTest.LinkedSignalThenNop")
 def test_a_signal_then_a_nop(
     proactor: Proactor, semaphore: SemaphoreSource, steps: Steps, completions: Completions
 ) -> None:
-    """Reference: LinkedSignalThenNop."""
     run_chain(proactor, steps.signal(semaphore, 1, LINKED), steps.nop())
     assert completions.outcomes == [("signal", "ok"), ("nop", "ok")]
     assert semaphore.query() == 1
 
 
+@pytest.mark.reference("SemaphoreLinkedTest.LinkedRecvThenSignal")
 def test_a_receive_then_a_signal(
     proactor: Proactor, semaphore: SemaphoreSource, steps: Steps, sockets: Sockets, completions: Completions
 ) -> None:
-    """Reference: LinkedRecvThenSignal."""
     near, far = sockets.tcp_pair()
     chain = [Recv(near, bytearray(5), completions, "receive", LINKED), steps.signal(semaphore, 1)]
     start(proactor, *chain)
@@ -108,10 +108,10 @@ def test_a_receive_then_a_signal(
     assert semaphore.query() == 1
 
 
+@pytest.mark.reference("SemaphoreLinkedTest.LinkedRecvThenSignalTimingCheck")
 def test_a_signal_behind_a_receive_is_not_made_before_it(
     proactor: Proactor, semaphore: SemaphoreSource, steps: Steps, sockets: Sockets
 ) -> None:
-    """Reference: LinkedRecvThenSignalTimingCheck."""
     near, far = sockets.tcp_pair()
     receive, signal = Recv(near, bytearray(5), flags=LINKED), steps.signal(semaphore, 1)
     start(proactor, receive, signal)
@@ -136,10 +136,10 @@ def test_a_signal_behind_a_receive_has_its_effect_after_the_receive(
     assert seen == [b"hello"]
 
 
+@pytest.mark.reference("SemaphoreLinkedTest.LinkedWaitThenSend")
 def test_a_wait_then_a_send(
     proactor: Proactor, semaphore: SemaphoreSource, steps: Steps, sockets: Sockets, completions: Completions
 ) -> None:
-    """Reference: LinkedWaitThenSend."""
     near, far = sockets.tcp_pair()
     chain = [steps.wait(semaphore, 1, LINKED), Send(near, b"hello", completions, "send")]
     start(proactor, *chain)
@@ -150,10 +150,10 @@ def test_a_wait_then_a_send(
     assert (completions.outcomes, buffer) == ([("wait", "ok"), ("send", "ok")], b"hello")
 
 
+@pytest.mark.reference("SemaphoreLinkedTest.LinkedWaitFailureCancelsChain")
 def test_a_wait_that_fails_cancels_the_chain(
     proactor: Proactor, semaphore: SemaphoreSource, other: SemaphoreSource, steps: Steps, completions: Completions
 ) -> None:
-    """Reference: LinkedWaitFailureCancelsChain."""
     chain = [steps.wait(semaphore, 1, LINKED), steps.nop(LINKED), steps.signal(other, 1)]
     start(proactor, *chain)
     semaphore.fail(OSError("broken"))
@@ -162,10 +162,10 @@ def test_a_wait_that_fails_cancels_the_chain(
     assert other.query() == 0
 
 
+@pytest.mark.reference("SemaphoreLinkedTest.LinkedSignalFailureCancelsChain")
 def test_a_signal_that_is_refused_cancels_the_chain(
     proactor: Proactor, semaphore: SemaphoreSource, other: SemaphoreSource, steps: Steps, completions: Completions
 ) -> None:
-    """Reference: LinkedSignalFailureCancelsChain."""
     semaphore.signal(5)
     chain = [steps.signal(semaphore, 5, LINKED), steps.signal(other, 1)]
     run_chain(proactor, *chain)
@@ -175,10 +175,10 @@ def test_a_signal_that_is_refused_cancels_the_chain(
     assert other.query() == 0
 
 
+@pytest.mark.reference("SemaphoreLinkedTest.IndependentChains")
 def test_chains_of_one_batch_are_independent(
     proactor: Proactor, semaphore: SemaphoreSource, other: SemaphoreSource, steps: Steps, completions: Completions
 ) -> None:
-    """Reference: IndependentChains."""
     first = [steps.wait(semaphore, 1, LINKED), Nop(completions, "first")]
     second = [steps.wait(other, 1, LINKED), Nop(completions, "second")]
     start(proactor, *first, *second)
@@ -190,10 +190,10 @@ def test_chains_of_one_batch_are_independent(
     assert completions.outcomes[2:] == [("wait", "OSError"), ("first", "cancelled")]
 
 
+@pytest.mark.reference("SemaphoreLinkedTest.LinkedRecvThenSignalThenSend")
 def test_a_receive_a_signal_and_a_send_keep_their_order(
     proactor: Proactor, semaphore: SemaphoreSource, steps: Steps, sockets: Sockets, completions: Completions
 ) -> None:
-    """Reference: LinkedRecvThenSignalThenSend."""
     near, far = sockets.tcp_pair()
     chain = [
         Recv(near, bytearray(5), completions, "receive", LINKED),
@@ -209,10 +209,10 @@ def test_a_receive_a_signal_and_a_send_keep_their_order(
     assert (buffer, semaphore.query()) == (b"reply", 1)
 
 
+@pytest.mark.reference("SemaphoreLinkedTest.LinkedSignalThenRecv")
 def test_a_signal_then_a_receive(
     proactor: Proactor, semaphore: SemaphoreSource, steps: Steps, sockets: Sockets, completions: Completions
 ) -> None:
-    """Reference: LinkedSignalThenRecv."""
     near, far = sockets.tcp_pair()
     chain = [steps.signal(semaphore, 1, LINKED), Recv(near, bytearray(5), completions, "receive")]
     start(proactor, *chain)
@@ -223,15 +223,16 @@ def test_a_signal_then_a_receive(
     assert completions.outcomes == [("signal", "ok"), ("receive", "ok")]
 
 
+@pytest.mark.reference("SemaphoreLinkedTest.LinkedSignalSignalNop")
 def test_two_signals_then_a_nop(
     proactor: Proactor, semaphore: SemaphoreSource, steps: Steps, completions: Completions
 ) -> None:
-    """Reference: LinkedSignalSignalNop."""
     run_chain(proactor, steps.signal(semaphore, 1, LINKED), steps.signal(semaphore, 2, LINKED), steps.nop())
     assert completions.outcomes == [("signal", "ok"), ("signal", "ok"), ("nop", "ok")]
     assert semaphore.query() == 2
 
 
+@pytest.mark.reference("SemaphoreLinkedTest.LinkedWaitRecvSignal")
 def test_a_wait_a_receive_and_a_signal(
     proactor: Proactor,
     semaphore: SemaphoreSource,
@@ -240,7 +241,6 @@ def test_a_wait_a_receive_and_a_signal(
     sockets: Sockets,
     completions: Completions,
 ) -> None:
-    """Reference: LinkedWaitRecvSignal."""
     near, far = sockets.tcp_pair()
     perform(proactor, Send(far, b"hello"))
     buffer = bytearray(5)
@@ -257,6 +257,7 @@ def test_a_wait_a_receive_and_a_signal(
     assert (buffer, other.query()) == (b"hello", 1)
 
 
+@pytest.mark.reference("SemaphoreLinkedTest.LinkedFailureCancelsMixedChain")
 def test_a_failure_in_front_of_mixed_steps_leaves_no_effect(
     proactor: Proactor,
     semaphore: SemaphoreSource,
@@ -265,7 +266,6 @@ def test_a_failure_in_front_of_mixed_steps_leaves_no_effect(
     sockets: Sockets,
     completions: Completions,
 ) -> None:
-    """Reference: LinkedFailureCancelsMixedChain."""
     near, far = sockets.tcp_pair()
     chain = [
         steps.wait(semaphore, 1, LINKED),

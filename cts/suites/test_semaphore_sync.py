@@ -30,21 +30,21 @@ def told() -> Told:
     return []
 
 
+@pytest.mark.reference("SemaphoreSyncTest.CreateQueryRelease")
 def test_it_has_its_initial_value(make: Make) -> None:
-    """Reference: CreateQueryRelease."""
     assert make(42).query() == 42
 
 
+@pytest.mark.reference("SemaphoreSyncTest.SignalAdvancesValue")
 def test_a_signal_advances_the_value(make: Make) -> None:
-    """Reference: SignalAdvancesValue."""
     semaphore = make()
     for value in (1, 5, 100):
         semaphore.signal(value)
         assert semaphore.query() == value
 
 
+@pytest.mark.reference("SemaphoreSyncTest.SignalNonMonotonicFails")
 def test_a_signal_that_does_not_advance_is_refused(make: Make) -> None:
-    """Reference: SignalNonMonotonicFails."""
     semaphore = make(5)
     for value in (5, 3):
         with pytest.raises(ValueError, match="value") as caught:
@@ -53,37 +53,37 @@ def test_a_signal_that_does_not_advance_is_refused(make: Make) -> None:
     assert semaphore.query() == 5
 
 
+@pytest.mark.reference("SemaphoreSyncTest.SignalWithFrontier")
 def test_a_signal_brings_its_frontier(make: Make) -> None:
-    """Reference: SignalWithFrontier."""
     semaphore = make()
     semaphore.signal(1, Frontier([(1, 10), (2, 20)]))
     assert dict(semaphore.query_frontier()) == {1: 10, 2: 20}
 
 
+@pytest.mark.reference("SemaphoreSyncTest.FrontierCapacityOverflow")
 def test_a_frontier_that_does_not_fit_does_not_hinder_the_signal(make: Make) -> None:
-    """Reference: FrontierCapacityOverflow."""
     semaphore = make(0, 2)
     semaphore.signal(1, Frontier([(1, 10), (2, 20)]))
     semaphore.signal(2, Frontier([(3, 30)]))
     assert (semaphore.query(), dict(semaphore.query_frontier())) == (2, {1: 10, 2: 20})
 
 
+@pytest.mark.reference("SemaphoreSyncTest.FailStickyStatus")
 def test_the_first_failure_stays(make: Make) -> None:
-    """Reference: FailStickyStatus."""
     semaphore, first = make(), OSError("first")
     semaphore.fail(first)
     semaphore.fail(OSError("second"))
     assert semaphore.error is first
 
 
+@pytest.mark.reference("SemaphoreSyncTest.TimepointImmediateSatisfaction")
 def test_a_timepoint_that_is_reached_is_called_at_once(make: Make, told: Told) -> None:
-    """Reference: TimepointImmediateSatisfaction."""
     make(10).acquire_timepoint(5, told.append)
     assert told == [None]
 
 
+@pytest.mark.reference("SemaphoreSyncTest.TimepointPendingThenSignal")
 def test_a_timepoint_is_called_by_the_signal(make: Make, told: Told) -> None:
-    """Reference: TimepointPendingThenSignal."""
     semaphore = make()
     semaphore.acquire_timepoint(5, told.append)
     assert told == []
@@ -91,24 +91,24 @@ def test_a_timepoint_is_called_by_the_signal(make: Make, told: Told) -> None:
     assert told == [None]
 
 
+@pytest.mark.reference("SemaphoreSyncTest.TimepointCancel")
 def test_a_timepoint_can_be_cancelled(make: Make, told: Told) -> None:
-    """Reference: TimepointCancel."""
     semaphore = make()
     assert semaphore.acquire_timepoint(5, told.append).cancel()
     semaphore.signal(10)
     assert told == []
 
 
+@pytest.mark.reference("SemaphoreSyncTest.TimepointCancelAfterFire")
 def test_a_timepoint_that_was_called_cannot(make: Make, told: Told) -> None:
-    """Reference: TimepointCancelAfterFire."""
     semaphore = make()
     timepoint = semaphore.acquire_timepoint(5, told.append)
     semaphore.signal(5)
     assert not timepoint.cancel()
 
 
+@pytest.mark.reference("SemaphoreSyncTest.MultipleTimepoints")
 def test_each_timepoint_is_called_by_its_signal(make: Make) -> None:
-    """Reference: MultipleTimepoints."""
     semaphore = make()
     called: list[int] = []
     for value in (30, 10, 20):
@@ -119,8 +119,8 @@ def test_each_timepoint_is_called_by_its_signal(make: Make) -> None:
     assert called == [10, 20, 30]
 
 
+@pytest.mark.reference("SemaphoreSyncTest.TaintingWatermark")
 def test_the_watermark_tells_what_is_tainted(make: Make) -> None:
-    """Reference: TaintingWatermark."""
     semaphore = make()
     semaphore.signal_untainted(10)
     semaphore.signal(20)
@@ -129,15 +129,15 @@ def test_the_watermark_tells_what_is_tainted(make: Make) -> None:
     assert [semaphore.is_value_tainted(value) for value in (5, 6, 10)] == [False, True, True]
 
 
+@pytest.mark.reference("SemaphoreSyncTest.RetainRelease")
 def test_it_lives_as_long_as_anybody_holds_it(make: Make) -> None:
-    """Reference: RetainRelease."""
     first = second = make(7)
     del first
     assert second.query() == 7
 
 
+@pytest.mark.reference("SemaphoreSyncTest.TimepointCrossThread")
 def test_a_timepoint_is_called_by_another_thread(make: Make) -> None:
-    """Reference: TimepointCrossThread."""
     semaphore = make()
     threads: list[int] = []
     semaphore.acquire_timepoint(1, lambda error: threads.append(threading.get_ident()))
@@ -147,8 +147,8 @@ def test_a_timepoint_is_called_by_another_thread(make: Make) -> None:
     assert threads == [signaller.ident]
 
 
+@pytest.mark.reference("SemaphoreSyncTest.DestroyWithPendingTimepoints")
 def test_what_waits_at_the_end_is_cancelled(make: Make, told: Told) -> None:
-    """Reference: DestroyWithPendingTimepoints."""
     with make() as semaphore:
         semaphore.acquire_timepoint(1, told.append)
         semaphore.acquire_timepoint(2, told.append)

@@ -48,8 +48,9 @@ def step_fn(request: pytest.FixtureRequest) -> Any:
 # Completing ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.reference("SequenceOperationTest.ZeroStepSequence", "SequenceOperationTest.ZeroStepWithStepFn")
 def test_without_steps_it_completes_in_the_next_poll(proactor: Proactor, step_fn: Any) -> None:
-    """Reference: ZeroStepSequence, ZeroStepWithStepFn; there it completes inside submit()."""
+    """There it completes inside submit()."""
     calls: list[object] = []
     sequence = Sequence((), step_fn and (lambda *arguments: calls.append(arguments)))
     proactor.submit(sequence)
@@ -59,10 +60,12 @@ def test_without_steps_it_completes_in_the_next_poll(proactor: Proactor, step_fn
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 64])
+@pytest.mark.reference(
+    "SequenceOperationTest.SingleStepNop", "SequenceOperationTest.TwoStepNop", "SequenceOperationTest.ThreeStepNop"
+)
 def test_it_completes_once_after_all_its_steps(
     proactor: Proactor, completions: Completions, step_fn: Any, steps: int
 ) -> None:
-    """Reference: SingleStepNop, TwoStepNop, ThreeStepNop."""
     sequence = Sequence([Nop() for _ in range(steps)], step_fn, completions)
     finish(proactor, sequence)
     assert (len(completions), sequence.error, sequence.current_step) == (1, None, steps)
@@ -89,8 +92,8 @@ def test_completion_functions_of_steps_are_not_called_and_come_back(
     ]
 
 
+@pytest.mark.reference("SequenceOperationTest.SequenceWithTimer")
 def test_a_timer_between_two_nops_is_waited_for(proactor: Proactor, step_fn: Any) -> None:
-    """Reference: SequenceWithTimer."""
     due = time.monotonic() + 0.01
     finish(proactor, Sequence([Nop(), Timer(due), Nop()], step_fn))
     assert time.monotonic() >= due
@@ -209,16 +212,16 @@ def test_a_closed_socket_ends_it(proactor: Proactor, sockets: Sockets, step_fn: 
 # step_fn ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.reference("SequenceOperationTest.StepFnCalled")
 def test_step_fn_sees_each_completed_step_and_the_next(proactor: Proactor) -> None:
-    """Reference: StepFnCalled."""
     steps = [Nop(), Nop(), Nop()]
     seen: list[tuple[Operation, Operation | None]] = []
     finish(proactor, Sequence(steps, lambda _sequence, done, following: seen.append((done, following))))
     assert seen == [(steps[0], steps[1]), (steps[1], steps[2]), (steps[2], None)]
 
 
+@pytest.mark.reference("SequenceOperationTest.StepFnModifiesNextStep")
 def test_step_fn_may_change_the_next_step(proactor: Proactor) -> None:
-    """Reference: StepFnModifiesNextStep."""
     timer = Timer(later())
 
     def hurry(_sequence: Sequence, _completed: Operation, following: Operation | None) -> None:
@@ -230,8 +233,8 @@ def test_step_fn_may_change_the_next_step(proactor: Proactor) -> None:
 
 
 @pytest.mark.parametrize("at", [0, 1])
+@pytest.mark.reference("SequenceOperationTest.StepFnAbort", "SequenceOperationTest.StepFnErrorOnLastStep")
 def test_what_step_fn_raises_is_the_sequences_error_also_after_the_last_step(proactor: Proactor, at: int) -> None:
-    """Reference: StepFnAbort, StepFnErrorOnLastStep."""
     steps = [Nop(), Nop()]
 
     def refuse(_sequence: Sequence, completed: Operation, _following: Operation | None) -> None:
@@ -275,8 +278,8 @@ def test_what_interrupts_step_fn_leaves_poll_and_ends_the_sequence(proactor: Pro
 # Cancelling ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.reference("SequenceOperationTest.SequenceCancellation", "SequenceOperationTest.EmulationCancellation")
 def test_cancelling_it_ends_the_current_step(proactor: Proactor, step_fn: Any) -> None:
-    """Reference: SequenceCancellation, EmulationCancellation."""
     timer, last = Timer(later()), Nop()
     sequence = Sequence([Nop(), timer, last], step_fn)
     proactor.submit(sequence)
@@ -288,10 +291,10 @@ def test_cancelling_it_ends_the_current_step(proactor: Proactor, step_fn: Any) -
     assert sequence.current_step == 1
 
 
+@pytest.mark.reference("SequenceOperationTest.SingleStepCancellation")
 def test_cancelled_right_after_submission_it_completes_once(
     proactor: Proactor, completions: Completions, step_fn: Any
 ) -> None:
-    """Reference: SingleStepCancellation."""
     sequence = Sequence([Nop()], step_fn, completions)
     proactor.submit(sequence)
     proactor.cancel(sequence)
@@ -309,8 +312,8 @@ def test_cancelled_twice_it_completes_once(proactor: Proactor, completions: Comp
     assert len(completions) == 1
 
 
+@pytest.mark.reference("SequenceOperationTest.CancelDuringStepFn")
 def test_cancelled_in_step_fn_it_submits_no_more(proactor: Proactor) -> None:
-    """Reference: CancelDuringStepFn."""
     steps = [Nop(), Nop()]
     sequence = Sequence(steps, lambda own, _completed, _following: proactor.cancel(own))
     finish(proactor, sequence)
@@ -318,10 +321,10 @@ def test_cancelled_in_step_fn_it_submits_no_more(proactor: Proactor) -> None:
     assert steps[1].state is OperationState.NEW
 
 
+@pytest.mark.reference("SequenceOperationTest.LinkCancelAfterStepCompletion")
 def test_cancelled_after_its_first_step_the_rest_does_not_happen(
     proactor: Proactor, sockets: Sockets, step_fn: Any
 ) -> None:
-    """Reference: LinkCancelAfterStepCompletion."""
     near, far = sockets.tcp_pair()
     steps = [Nop(), Recv(near, bytearray(4), whole=True), Send(near, b"late", whole=True)]
     sequence = Sequence(steps, step_fn)
@@ -374,8 +377,10 @@ def test_a_scope_ends_the_whole(run: Callable[..., Any], sockets: Sockets, step_
 # Bad input -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.reference(
+    "SequenceOperationTest.LINKEDOnSequenceRejected", "SequenceOperationTest.LINKEDOnSequenceWithStepFnRejected"
+)
 def test_it_cannot_have_a_successor(proactor: Proactor, step_fn: Any) -> None:
-    """Reference: LINKEDOnSequenceRejected, LINKEDOnSequenceWithStepFnRejected."""
     with pytest.raises(ValueError, match="flags: Sequence"):
         proactor.submit(Sequence([Nop()], step_fn, flags=LINKED), Nop())
 

@@ -63,14 +63,15 @@ def other(arena: Arena, pool: SharedBufferPool) -> Iterator[SharedBufferPool]:
 # Storage -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.reference("SharedBufferPoolTest.StorageSizeMonotonic")
 def test_more_buffers_need_more_storage() -> None:
-    """Reference: StorageSizeMonotonic."""
     sizes = [shared_pool_storage_size(count) for count in (1, 2, 64, 1000, 65534)]
     assert sizes == sorted(set(sizes))
 
 
+@pytest.mark.reference("SharedBufferPoolTest.StorageSizePerSlotCost")
 def test_each_buffer_needs_eight_bytes() -> None:
-    """Reference: StorageSizePerSlotCost (4 there; here owner and epoch stand beside)."""
+    """(4 there; here owner and epoch stand beside)."""
     assert shared_pool_storage_size(65) - shared_pool_storage_size(64) == 8 and shared_pool_storage_size(1) == 64 + 8
 
 
@@ -80,27 +81,27 @@ def test_a_pool_of_nothing_is_refused(count: int) -> None:
         shared_pool_storage_size(count)
 
 
+@pytest.mark.reference("SharedBufferPoolTest.CreateAndFree")
 def test_a_new_pool_has_all_buffers(pool: SharedBufferPool) -> None:
-    """Reference: CreateAndFree."""
     assert (pool.available, pool.capacity, pool.buffer_size) == (COUNT, COUNT, BUFFER_BYTES)
 
 
+@pytest.mark.reference("SharedBufferPoolTest.OpenValidatesMagic")
 def test_storage_without_a_pool_is_refused(arena: Arena) -> None:
-    """Reference: OpenValidatesMagic."""
     with pytest.raises(ValueError, match="no pool was created in it"):
         arena.open()
 
 
+@pytest.mark.reference("SharedBufferPoolTest.OpenValidatesVersionMismatch")
 def test_a_pool_of_another_version_is_refused(arena: Arena) -> None:
-    """Reference: OpenValidatesVersionMismatch."""
     arena.create().close()
     arena.storage[12:16] = struct.pack("<I", 99)
     with pytest.raises(ValueError, match="version 99"):
         arena.open()
 
 
+@pytest.mark.reference("SharedBufferPoolTest.OpenValidatesBufferSizeMismatch")
 def test_buffers_of_another_size_are_refused(arena: Arena) -> None:
-    """Reference: OpenValidatesBufferSizeMismatch."""
     arena.create().close()
     with Slab.allocate(BUFFER_BYTES * 2, COUNT) as slab, pytest.raises(ValueError, match="buffer_size 64"):
         SharedBufferPool.open(arena.storage, slab)
@@ -112,8 +113,8 @@ def test_another_number_of_buffers_is_refused(arena: Arena) -> None:
         SharedBufferPool.open(arena.storage, slab)
 
 
+@pytest.mark.reference("SharedBufferPoolTest.OpenValidatesMemoryTooSmall")
 def test_storage_that_is_too_small_is_refused(arena: Arena) -> None:
-    """Reference: OpenValidatesMemoryTooSmall."""
     small = memoryview(arena.storage)[:-1]
     for make in (SharedBufferPool.create, SharedBufferPool.open):
         with pytest.raises(ValueError, match="storage: 16 buffers need 192 bytes, and it has 191"):
@@ -159,22 +160,22 @@ def test_without_atomics_a_new_pool_uses_a_file_lock(arena: Arena, monkeypatch: 
 # One set of buffers --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.reference("SharedBufferPoolTest.CreateThenOpen")
 def test_who_opens_goes_the_way_of_the_creator(
     pool: SharedBufferPool, other: SharedBufferPool, synchronization: Synchronization
 ) -> None:
-    """Reference: CreateThenOpen."""
     assert pool.synchronization is other.synchronization is synchronization
 
 
+@pytest.mark.reference("SharedBufferPoolTest.CrossHandleAcquireRelease")
 def test_a_lease_of_one_handle_is_seen_by_the_other(pool: SharedBufferPool, other: SharedBufferPool) -> None:
-    """Reference: CrossHandleAcquireRelease."""
     with pool.acquire(), other.acquire():
         assert (pool.available, other.available) == (COUNT - 2, COUNT - 2)
     assert (pool.available, other.available) == (COUNT, COUNT)
 
 
+@pytest.mark.reference("SharedBufferPoolTest.ExhaustionVisibleAcrossHandles")
 def test_a_pool_that_one_handle_has_emptied_is_empty_for_all(pool: SharedBufferPool, other: SharedBufferPool) -> None:
-    """Reference: ExhaustionVisibleAcrossHandles."""
     leases = [pool.acquire() for _ in range(COUNT)]
     with pytest.raises(ResourceExhausted):
         other.acquire()
@@ -184,24 +185,25 @@ def test_a_pool_that_one_handle_has_emptied_is_empty_for_all(pool: SharedBufferP
         lease.release()
 
 
+@pytest.mark.reference("SharedBufferPoolTest.BufferDataCoherentAcrossMappings")
 def test_what_one_handle_writes_the_other_reads(pool: SharedBufferPool, other: SharedBufferPool) -> None:
-    """Reference: BufferDataCoherentAcrossMappings."""
     with pool.acquire() as lease:
         lease.view[:5] = b"hello"
         start = lease.index * BUFFER_BYTES
         assert bytes(other.memory[start : start + 5]) == b"hello"
 
 
+@pytest.mark.reference("SharedBufferPoolTest.NoDuplicateIndices")
 def test_no_buffer_is_lent_twice(pool: SharedBufferPool, other: SharedBufferPool) -> None:
-    """Reference: NoDuplicateIndices."""
     leases = [handle.acquire() for _ in range(COUNT // 2) for handle in (pool, other)]
     assert {lease.index for lease in leases} == set(range(COUNT))
     for lease in leases:
         lease.release()
 
 
+@pytest.mark.reference("SharedBufferPoolTest.ConcurrentAcquireRelease")
 def test_threads_never_share_a_buffer(pool: SharedBufferPool, other: SharedBufferPool) -> None:
-    """Reference: ConcurrentAcquireRelease. Four threads with two handles, a thousand leases each."""
+    """Four threads with two handles, a thousand leases each."""
     marks: list[int | None] = [None] * COUNT
     failures: list[BaseException] = []
 

@@ -71,20 +71,20 @@ def not_to_be_called(subscription: SignalSubscription, signal: Signal) -> None:
 
 
 @pytest.mark.parametrize("which", Signal)
+@pytest.mark.reference("SignalTest.SignalName")
 def test_a_signal_has_a_name(which: Signal) -> None:
-    """Reference: SignalName."""
     assert signal_name(which) == signal_name(which.value) == which.name
 
 
 @pytest.mark.parametrize("value", [0, 7, -1, 99])
+@pytest.mark.reference("SignalTest.SignalName")
 def test_what_is_no_signal_is_called_unknown(value: int) -> None:
-    """Reference: SignalName."""
     assert signal_name(value) == "UNKNOWN"
 
 
 @pytest.mark.parametrize("value", [0, 7, 99, signal.SIGTERM, None])
+@pytest.mark.reference("SignalTest.InvalidSignal")
 def test_what_is_no_signal_is_refused(proactor: Proactor, value: Any) -> None:
-    """Reference: InvalidSignal."""
     with pytest.raises(TypeError, match="signal must be a Signal") as refused:
         SignalSubscription(proactor, value, not_to_be_called)
     assert status_of(refused.value) is StatusCode.INVALID_ARGUMENT
@@ -95,8 +95,8 @@ def test_a_callback_is_callable(proactor: Proactor) -> None:
         SignalSubscription(proactor, Signal.USER1, None)  # type: ignore[arg-type]
 
 
+@pytest.mark.reference("SignalTest.WindowsUnsupportedSignals")
 def test_a_signal_that_the_system_lacks_is_refused_by_name(proactor: Proactor, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reference: WindowsUnsupportedSignals."""
     with monkeypatch.context() as patched:
         patched.delattr(signal, "SIGHUP")
         with pytest.raises(Unimplemented, match="HANGUP"):
@@ -148,8 +148,8 @@ def test_a_closed_proactor_is_refused(make_proactor: Callable[..., Proactor]) ->
 
 
 @pytest.mark.parametrize("which", Signal)
+@pytest.mark.reference("SignalTest.SignalDelivery")
 def test_a_signal_is_delivered_inside_poll(proactor: Proactor, which: Signal) -> None:
-    """Reference: SignalDelivery."""
     calls = Calls()
     subscription = SignalSubscription(proactor, which, calls)
     send(which)
@@ -216,8 +216,8 @@ def test_signals_that_arrive_before_the_callback_are_one(proactor: Proactor) -> 
     assert calls.signals == [Signal.USER1]
 
 
+@pytest.mark.reference("SignalTest.MultipleSubscribers")
 def test_subscriptions_of_one_signal_are_called_in_their_order(proactor: Proactor) -> None:
-    """Reference: MultipleSubscribers."""
     order: list[int] = []
     subscriptions = [
         SignalSubscription(proactor, Signal.USER1, lambda *_, number=number: order.append(number))
@@ -272,8 +272,8 @@ def test_a_callback_may_submit(proactor: Proactor) -> None:
 # Unsubscribing ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.reference("SignalTest.SubscribeUnsubscribe")
 def test_closing_gives_the_former_handler_back(proactor: Proactor) -> None:
-    """Reference: SubscribeUnsubscribe."""
 
     def former(number: int, frame: object) -> None: ...
 
@@ -285,8 +285,8 @@ def test_closing_gives_the_former_handler_back(proactor: Proactor) -> None:
     assert while_subscribed is not former and after is former
 
 
+@pytest.mark.reference("SignalTest.SubscribeUnsubscribe")
 def test_closing_is_idempotent(proactor: Proactor) -> None:
-    """Reference: SubscribeUnsubscribe."""
     subscription = SignalSubscription(proactor, Signal.USER1, not_to_be_called)
     subscription.close()
     subscription.close()

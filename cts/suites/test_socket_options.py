@@ -34,8 +34,14 @@ on_linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
 
 
 @pytest.mark.parametrize("type", SocketType, ids=lambda type: type.name)
+@pytest.mark.reference(
+    "SocketTest.CreateSocket_TCP",
+    "SocketTest.CreateSocket_UDP",
+    "SocketTest.CreateSocket_Unix",
+    "SocketPosixTest.CreateSocket_UnixDgram",
+    "SocketTest.IPv6_CreateUDP6",
+)
 def test_a_socket_of_each_type_can_be_made(sockets: Sockets, type: SocketType) -> None:
-    """Reference: CreateSocket_TCP, CreateSocket_UDP, CreateSocket_Unix, CreateSocket_UnixDgram, IPv6_CreateUDP6."""
     try:
         created = sockets.keep(Socket.of_type(type))
     except OSError as error:
@@ -64,8 +70,10 @@ def test_ipv6_types_do_not_speak_ipv4(sockets: Sockets) -> None:
     assert created.getsockopt(stdlib_socket.IPPROTO_IPV6, stdlib_socket.IPV6_V6ONLY) == 1
 
 
+@pytest.mark.reference(
+    "SocketTest.IPv6_AddressParsing", "SocketTest.IPv6_CreateAndBind", "SocketTest.IPv6_LoopbackSendRecv"
+)
 def test_ipv6_loopback_works(proactor: Proactor, sockets: Sockets) -> None:
-    """Reference: IPv6_AddressParsing, IPv6_CreateAndBind, IPv6_LoopbackSendRecv."""
     try:
         listener = sockets.keep(Socket.of_type(SocketType.TCP6))
         listener.bind(Address.from_string("[::1]:0"))
@@ -98,8 +106,8 @@ def test_an_option_is_set_at_creation(sockets: Sockets, option: SocketOptions, l
     assert (bool(with_it.getsockopt(*place)), bool(without.getsockopt(*place))) == (True, False)
 
 
+@pytest.mark.reference("SocketPosixTest.VerifyOption_LingerZero")
 def test_linger_zero_is_set_at_creation(sockets: Sockets) -> None:
-    """Reference: VerifyOption_LingerZero."""
     created = sockets.keep(Socket(options=SocketOptions.LINGER_ZERO))
     assert created.getsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_LINGER, 8) == b"\1\0\0\0\0\0\0\0"
 
@@ -131,8 +139,8 @@ def test_reuse_port_lets_two_sockets_have_one_address(sockets: Sockets) -> None:
 # Import ---------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.reference("SocketPosixTest.ImportSocket_FromRawFd")
 def test_a_raw_descriptor_can_be_taken_over(proactor: Proactor, sockets: Sockets) -> None:
-    """Reference: ImportSocket_FromRawFd."""
     near, far = stdlib_socket.socketpair()
     imported = sockets.keep(Socket.from_descriptor(near.detach()))
     sockets.keep(far).send(b"hello")
@@ -154,14 +162,14 @@ def test_an_imported_descriptor_is_what_the_system_says(sockets: Sockets, family
 
 
 @pytest.mark.parametrize(("descriptor", "error"), [(-1, ValueError), (1 << 31, ValueError), (None, TypeError)])
+@pytest.mark.reference("SocketPosixTest.ImportSocket_InvalidFd")
 def test_what_cannot_be_a_descriptor_is_refused(descriptor: int, error: type[Exception]) -> None:
-    """Reference: ImportSocket_InvalidFd."""
     with pytest.raises(error, match="descriptor"):
         Socket.from_descriptor(descriptor)
 
 
+@pytest.mark.reference("SocketPosixTest.ImportSocket_ClosedFd")
 def test_a_closed_descriptor_is_ebadf() -> None:
-    """Reference: ImportSocket_ClosedFd."""
     with stdlib_socket.socket() as closed:
         descriptor = closed.fileno()
     with pytest.raises(OSError) as failure:
@@ -194,13 +202,13 @@ def test_the_states_are_a_table_that_ends_in_closed() -> None:
     assert {state for row in SOCKET_TRANSITIONS.values() for state in row.values()} == set(SocketState)
 
 
+@pytest.mark.reference("SocketTest.ListenWithBacklog")
 def test_a_listener_is_listening(sockets: Sockets) -> None:
-    """Reference: ListenWithBacklog."""
     assert sockets.listener().state is SocketState.LISTENING
 
 
+@pytest.mark.reference("SocketTest.ConnectSuccess")
 def test_a_connect_goes_through_connecting_to_connected(proactor: Proactor, sockets: Sockets) -> None:
-    """Reference: ConnectSuccess."""
     listener, client = sockets.listener(), sockets.tcp()
     connect = Connect(client, listener.getsockname())
     states = [client.state]
@@ -211,8 +219,8 @@ def test_a_connect_goes_through_connecting_to_connected(proactor: Proactor, sock
     assert states == [SocketState.CREATED, SocketState.CONNECTING, SocketState.CONNECTED]
 
 
+@pytest.mark.reference("SocketTest.ConnectRefused")
 def test_a_refused_connect_leaves_the_socket_created(proactor: Proactor, sockets: Sockets) -> None:
-    """Reference: ConnectRefused."""
     client = sockets.tcp()
     finish(proactor, Connect(client, sockets.refusing_address()))
     assert client.state is SocketState.CREATED
@@ -225,8 +233,8 @@ def test_a_connect_that_was_not_submitted_changes_nothing(proactor: Proactor, so
     assert client.state is SocketState.CREATED
 
 
+@pytest.mark.reference("SocketTest.AcceptSuccess")
 def test_an_accepted_socket_is_connected(proactor: Proactor, sockets: Sockets) -> None:
-    """Reference: AcceptSuccess."""
     listener = sockets.listener()
     sockets.client_of(listener)
     assert sockets.keep(perform(proactor, Accept(listener))).state is SocketState.CONNECTED
@@ -255,8 +263,8 @@ def test_a_socket_that_is_closed_at_once_is_closed(sockets: Sockets) -> None:
     assert near.state is SocketState.CLOSED
 
 
+@pytest.mark.reference("CancellationTest.CancelPendingConnect")
 def test_a_connect_that_is_cancelled_leaves_the_socket_created(proactor: Proactor, sockets: Sockets) -> None:
-    """Reference: CancelPendingConnect."""
     listener, first, second = sockets.unix(), sockets.unix(), sockets.unix()
     listener.bind(f"\0proactor_trio cts {os.getpid()}")
     listener.listen(1)
@@ -274,16 +282,16 @@ def test_a_connect_that_is_cancelled_leaves_the_socket_created(proactor: Proacto
 # Binding and room -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.reference("SocketTest.BindLoopback", "SocketTest.BindEphemeralPort")
 def test_bind_takes_an_address_object(sockets: Sockets) -> None:
-    """Reference: BindLoopback, BindEphemeralPort."""
     bound = sockets.tcp()
     bound.bind(Address.from_string("127.0.0.1:0"))
     assert bound.getsockname()[1] > 0
 
 
 @on_linux
+@pytest.mark.reference("SocketPosixTest.UnixSocket_AbstractNamespace", "SocketPosixTest.UnixSocket_AbstractConnect")
 def test_a_unix_socket_can_have_an_abstract_name(proactor: Proactor, sockets: Sockets) -> None:
-    """Reference: UnixSocket_AbstractNamespace, UnixSocket_AbstractConnect."""
     name = Address.from_unix(f"@proactor_trio cts {os.getpid()}")
     listener, client = sockets.unix(), sockets.unix()
     listener.bind(name)

@@ -50,13 +50,13 @@ def reset_pair(proactor: Proactor, sockets: Sockets) -> tuple[Socket, Operation]
 # What is kept ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.reference("SocketTest.StickyFailure_InitiallyOk")
 def test_a_socket_begins_without_a_failure(sockets: Sockets) -> None:
-    """Reference: StickyFailure_InitiallyOk."""
     assert sockets.tcp().failure is None and sockets.tcp_pair()[0].failure is None
 
 
+@pytest.mark.reference("ErrorPropagationTest.ConnectFailureCarriesCorrectStatus")
 def test_a_refused_connect_is_kept(proactor: Proactor, sockets: Sockets) -> None:
-    """Reference: ConnectFailureCarriesCorrectStatus."""
     client = sockets.tcp()
     connect = finish(proactor, Connect(client, sockets.refusing_address()))
     assert status_of(connect.error) is StatusCode.UNAVAILABLE
@@ -69,24 +69,24 @@ def test_a_reset_that_a_receive_met_is_kept(proactor: Proactor, sockets: Sockets
     assert isinstance(near.failure, ConnectionResetError)
 
 
+@pytest.mark.reference("ErrorPropagationTest.SendOnClosedConnectionSetsStickyFailure")
 def test_a_broken_pipe_that_a_send_met_is_kept(proactor: Proactor, sockets: Sockets) -> None:
-    """Reference: SendOnClosedConnectionSetsStickyFailure."""
     near, far = sockets.unix_pair()
     far.close()
     finish(proactor, Send(near, b"x"))
     assert isinstance(near.failure, BrokenPipeError)
 
 
+@pytest.mark.reference("ErrorPropagationTest.StickyFailurePersistsAcrossOperations")
 def test_the_first_failure_stays(proactor: Proactor, sockets: Sockets) -> None:
-    """Reference: StickyFailurePersistsAcrossOperations."""
     near, _receive = reset_pair(proactor, sockets)
     for _ in range(3):
         finish(proactor, Send(near, b"x"))
     assert near.failed_errno == errno.ECONNRESET
 
 
+@pytest.mark.reference("SocketTest.StickyFailure_ReleaseAfterError")
 def test_a_socket_with_a_failure_can_be_closed(proactor: Proactor, sockets: Sockets) -> None:
-    """Reference: StickyFailure_ReleaseAfterError."""
     near, _receive = reset_pair(proactor, sockets)
     near.close()
     assert near.closed
@@ -143,23 +143,23 @@ def test_a_receive_still_gets_what_had_arrived(proactor: Proactor, sockets: Sock
     assert received == [b"last ", b"words", b""]
 
 
+@pytest.mark.reference("ErrorPropagationTest.OperationAfterSocketError")
 def test_a_receive_after_the_failure_is_the_end_or_the_failure(proactor: Proactor, sockets: Sockets) -> None:
-    """Reference: OperationAfterSocketError."""
     near, _receive = reset_pair(proactor, sockets)
     receive = finish(proactor, RecvBytes(near, 10))
     assert receive.result == b"" or isinstance(receive.error, ConnectionResetError)
 
 
+@pytest.mark.reference("ErrorPropagationTest.ProactorContinuesAfterSocketFailure")
 def test_other_sockets_go_on(proactor: Proactor, sockets: Sockets) -> None:
-    """Reference: ProactorContinuesAfterSocketFailure."""
     reset_pair(proactor, sockets)
     near, far = sockets.tcp_pair()
     perform(proactor, Send(near, b"x"))
     assert perform(proactor, RecvBytes(far, 1)) == b"x"
 
 
+@pytest.mark.reference("ErrorPropagationTest.ConnectFailurePropagatesThroughLinkedChain")
 def test_a_chain_breaks_at_the_failure(proactor: Proactor, sockets: Sockets, completions: Completions) -> None:
-    """Reference: ConnectFailurePropagatesThroughLinkedChain."""
     near, _receive = reset_pair(proactor, sockets)
     linked = OperationFlags.LINKED
     chain = [Nop(completions, 0, linked), Send(near, b"x", completions, 1, linked), Nop(completions, 2)]
@@ -194,8 +194,8 @@ def test_a_task_gets_it_too(run: Callable[..., object], sockets: Sockets) -> Non
 # What does not stay ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.reference("CancellationTest.CancelRecvSocketStillUsable")
 def test_a_cancelled_receive_leaves_the_socket_usable(proactor: Proactor, sockets: Sockets) -> None:
-    """Reference: CancelRecvSocketStillUsable."""
     near, far = sockets.tcp_pair()
     receive = Recv(near, bytearray(1))
     start(proactor, receive)
@@ -206,8 +206,8 @@ def test_a_cancelled_receive_leaves_the_socket_usable(proactor: Proactor, socket
     assert perform(proactor, RecvBytes(near, 1)) == b"x"
 
 
+@pytest.mark.reference("CancellationTest.CancelAcceptListenerStillUsable")
 def test_a_cancelled_accept_leaves_the_listener_usable(proactor: Proactor, sockets: Sockets) -> None:
-    """Reference: CancelAcceptListenerStillUsable."""
     listener = sockets.listener()
     accept = Accept(listener)
     start(proactor, accept)

@@ -23,23 +23,23 @@ from proactor_trio.proactor import (
 # Shutting down --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.reference("ShutdownTest.Shutdown_Write")
 def test_shutting_down_our_sending_is_the_end_for_the_peer(proactor: Proactor, sockets: Sockets) -> None:
-    """Reference: Shutdown_Write."""
     near, far = sockets.tcp_pair()
     near.shutdown(stdlib_socket.SHUT_WR)
     assert perform(proactor, RecvBytes(far, 10)) == b""
 
 
+@pytest.mark.reference("ShutdownTest.Shutdown_WriteStillReceives")
 def test_after_shutting_down_our_sending_we_still_receive(proactor: Proactor, sockets: Sockets) -> None:
-    """Reference: Shutdown_WriteStillReceives."""
     near, far = sockets.tcp_pair()
     near.shutdown(stdlib_socket.SHUT_WR)
     perform(proactor, Send(far, b"still"))
     assert perform(proactor, RecvBytes(near, 10)) == b"still"
 
 
+@pytest.mark.reference("ShutdownTest.Shutdown_Both")
 def test_shutting_down_both_is_the_end_for_both(proactor: Proactor, sockets: Sockets) -> None:
-    """Reference: Shutdown_Both."""
     near, far = sockets.tcp_pair()
     near.shutdown(stdlib_socket.SHUT_RDWR)
     assert perform(proactor, RecvBytes(near, 10)) == b"" and perform(proactor, RecvBytes(far, 10)) == b""
@@ -52,14 +52,14 @@ def status_of_call(call: Callable[[], object]) -> StatusCode:
     return status_of(failure.value)
 
 
+@pytest.mark.reference("ShutdownTest.Shutdown_Unconnected")
 def test_shutting_down_without_a_connection_is_a_failed_precondition(sockets: Sockets) -> None:
-    """Reference: Shutdown_Unconnected."""
     socket = sockets.tcp()
     assert status_of_call(lambda: socket.shutdown(stdlib_socket.SHUT_WR)) is StatusCode.FAILED_PRECONDITION
 
 
+@pytest.mark.reference("ShutdownTest.Shutdown_InvalidMode")
 def test_shutting_down_in_a_way_that_does_not_exist_is_an_invalid_argument(sockets: Sockets) -> None:
-    """Reference: Shutdown_InvalidMode."""
     near, _far = sockets.tcp_pair()
     assert status_of_call(lambda: near.shutdown(77)) is StatusCode.INVALID_ARGUMENT
 
@@ -67,28 +67,28 @@ def test_shutting_down_in_a_way_that_does_not_exist_is_an_invalid_argument(socke
 # Binding and listening ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.reference("BindListenErrorTest.Bind_PortConflict")
 def test_an_address_in_use_is_a_failed_precondition(sockets: Sockets) -> None:
-    """Reference: Bind_PortConflict."""
     listener, other = sockets.listener(), sockets.tcp()
     assert status_of_call(lambda: other.bind(listener.getsockname())) is StatusCode.FAILED_PRECONDITION
 
 
+@pytest.mark.reference("SocketTest.BindTwice_Fails")
 def test_binding_twice_is_an_invalid_argument(sockets: Sockets) -> None:
-    """Reference: BindTwice_Fails."""
     bound = sockets.tcp()
     bound.bind((LOOPBACK, 0))
     assert status_of_call(lambda: bound.bind((LOOPBACK, 0))) is StatusCode.INVALID_ARGUMENT
 
 
+@pytest.mark.reference("BindListenErrorTest.Listen_ImplicitBind")
 def test_listening_without_binding_gets_a_port(sockets: Sockets) -> None:
-    """Reference: Listen_ImplicitBind."""
     listener = sockets.tcp()
     listener.listen()
     assert listener.getsockname()[1] > 0
 
 
+@pytest.mark.reference("BindListenErrorTest.Listen_Twice")
 def test_listening_twice_is_no_error(sockets: Sockets) -> None:
-    """Reference: Listen_Twice."""
     listener = sockets.listener()
     listener.listen(5)
     assert listener.getsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_ACCEPTCONN)
@@ -107,10 +107,10 @@ def test_a_wrong_backlog_is_refused(sockets: Sockets, backlog: int, error: type[
         sockets.tcp().listen(backlog)
 
 
+@pytest.mark.reference("BindListenErrorTest.Accept_NonListening")
 def test_accepting_on_a_socket_that_does_not_listen_is_an_invalid_argument(
     proactor: Proactor, sockets: Sockets
 ) -> None:
-    """Reference: Accept_NonListening."""
     assert status_of(finish(proactor, Accept(sockets.tcp())).error) is StatusCode.INVALID_ARGUMENT
 
 
@@ -125,32 +125,32 @@ def connection(proactor: Proactor, sockets: Sockets, options: SocketOptions) -> 
     return client, sockets.keep(perform(proactor, Accept(listener)))
 
 
+@pytest.mark.reference("ResetTest.Reset_LingerZero")
 def test_closing_with_linger_zero_resets_the_connection(proactor: Proactor, sockets: Sockets) -> None:
-    """Reference: Reset_LingerZero."""
     near, far = connection(proactor, sockets, SocketOptions.LINGER_ZERO)
     near.close()
     assert status_of(finish(proactor, RecvBytes(far, 10)).error) is StatusCode.UNAVAILABLE
 
 
+@pytest.mark.reference("ResetTest.Reset_CloseWithUnreadData")
 def test_closing_with_unread_bytes_and_linger_zero_is_an_error_for_the_peer(
     proactor: Proactor, sockets: Sockets
 ) -> None:
-    """Reference: Reset_CloseWithUnreadData."""
     near, far = connection(proactor, sockets, SocketOptions.LINGER_ZERO)
     perform(proactor, Send(far, b"unread"))
     near.close()
     assert isinstance(finish(proactor, RecvBytes(far, 10)).error, ConnectionResetError)
 
 
+@pytest.mark.reference("ResetTest.Reset_RecvAfterPeerClose")
 def test_a_receive_after_the_peer_closed_is_the_end(proactor: Proactor, sockets: Sockets) -> None:
-    """Reference: Reset_RecvAfterPeerClose."""
     near, far = connection(proactor, sockets, SocketOptions.NONE)
     near.close()
     assert perform(proactor, RecvBytes(far, 10)) == b""
 
 
+@pytest.mark.reference("ResetTest.Reset_SendAfterPeerShutdown")
 def test_sends_after_the_peer_has_gone_fail_in_the_end(proactor: Proactor, sockets: Sockets) -> None:
-    """Reference: Reset_SendAfterPeerShutdown."""
     near, far = connection(proactor, sockets, SocketOptions.NONE)
     near.close()
     send = Send(far, b"x")

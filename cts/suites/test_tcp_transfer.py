@@ -33,8 +33,8 @@ def received_while(proactor: Proactor, socket: Socket, length: int, *sends: Oper
     return bytes(received)
 
 
+@pytest.mark.reference("LargeTransferTest.LargeTransfer_1MB")
 def test_a_megabyte_arrives(proactor: Proactor, sockets: Sockets) -> None:
-    """Reference: LargeTransfer_1MB."""
     near, far = sockets.tcp_pair()
     contents = pattern(MEGABYTE)
     send = Send(near, contents, whole=True)
@@ -43,8 +43,8 @@ def test_a_megabyte_arrives(proactor: Proactor, sockets: Sockets) -> None:
     assert send.result == MEGABYTE
 
 
+@pytest.mark.reference("LargeTransferTest.LargeTransfer_SmallSendBuffer")
 def test_sixty_four_kilobytes_pass_through_a_small_send_buffer(proactor: Proactor, sockets: Sockets) -> None:
-    """Reference: LargeTransfer_SmallSendBuffer."""
     near, far = sockets.tcp_pair()
     near.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_SNDBUF, 1)
     contents = pattern(65536)
@@ -53,8 +53,8 @@ def test_sixty_four_kilobytes_pass_through_a_small_send_buffer(proactor: Proacto
     assert received_while(proactor, far, 65536, send) == contents
 
 
+@pytest.mark.reference("LargeTransferTest.LargeTransfer_Chunked")
 def test_many_sends_of_one_stream_arrive_in_order(proactor: Proactor, sockets: Sockets) -> None:
-    """Reference: LargeTransfer_Chunked."""
     near, far = sockets.tcp_pair()
     pieces = [pattern(16_384, number) for number in range(64)]
     received = bytearray()
@@ -66,8 +66,8 @@ def test_many_sends_of_one_stream_arrive_in_order(proactor: Proactor, sockets: S
     assert received == b"".join(pieces)
 
 
+@pytest.mark.reference("LargeTransferTest.LargeTransfer_Bidirectional")
 def test_a_megabyte_goes_each_way_at_a_time(proactor: Proactor, sockets: Sockets) -> None:
-    """Reference: LargeTransfer_Bidirectional."""
     near, far = sockets.tcp_pair()
     forth, back = pattern(MEGABYTE, 1), pattern(MEGABYTE, 2)
     received_forth, received_back = bytearray(MEGABYTE), bytearray(MEGABYTE)
@@ -82,8 +82,8 @@ def test_a_megabyte_goes_each_way_at_a_time(proactor: Proactor, sockets: Sockets
     assert (received_forth, received_back) == (forth, back)
 
 
+@pytest.mark.reference("ConcurrentConnectionsTest.ConcurrentConnections_Sequential")
 def test_connections_one_after_the_other(proactor: Proactor, sockets: Sockets) -> None:
-    """Reference: ConcurrentConnections_Sequential."""
     listener = sockets.listener()
     for number in range(5):
         client = sockets.tcp()
@@ -105,8 +105,8 @@ def connections(proactor: Proactor, sockets: Sockets, count: int) -> list[tuple[
     return [(client, accepted[client.getsockname()]) for client in clients]
 
 
+@pytest.mark.reference("ConcurrentConnectionsTest.ConcurrentConnections_Parallel")
 def test_connections_at_a_time_keep_their_bytes_apart(proactor: Proactor, sockets: Sockets) -> None:
-    """Reference: ConcurrentConnections_Parallel."""
     pairs = connections(proactor, sockets, 10)
     contents = [pattern(20_000, number) for number in range(10)]
     buffers = [bytearray(20_000) for _ in pairs]
@@ -117,8 +117,8 @@ def test_connections_at_a_time_keep_their_bytes_apart(proactor: Proactor, socket
     assert buffers == contents
 
 
+@pytest.mark.reference("ConcurrentConnectionsTest.ConcurrentConnections_Interleaved")
 def test_interleaved_messages_stay_on_their_connections(proactor: Proactor, sockets: Sockets) -> None:
-    """Reference: ConcurrentConnections_Interleaved."""
     pairs = connections(proactor, sockets, 4)
     for round_number in range(3):
         for number, (client, _) in enumerate(pairs):
@@ -128,10 +128,10 @@ def test_interleaved_messages_stay_on_their_connections(proactor: Proactor, sock
 
 
 @pytest.mark.parametrize("pieces", [[b"one", b"two"], [b"x"] * 50], ids=["two", "fifty"])
+@pytest.mark.reference("SendFlagsTest.MoreFlagCoalesces")
 def test_sends_with_more_to_come_arrive_as_all_others(
     proactor: Proactor, sockets: Sockets, pieces: list[bytes]
 ) -> None:
-    """Reference: MoreFlagCoalesces."""
     near, far = sockets.tcp_pair()
     for piece in pieces[:-1]:
         perform(proactor, Send(near, piece, send_flags=SendFlags.MORE))

@@ -169,8 +169,8 @@ def test_post(proactor: Proactor) -> None:
     assert all([n for t, n, _ in calls if t == thread] == list(range(ROUNDS)) for thread in range(THREADS))
 
 
+@pytest.mark.reference("MessageTest.SendMessageFromMultipleThreads")
 def test_send_message(make_proactor: Callable[..., Proactor]) -> None:
-    """Reference: SendMessageFromMultipleThreads."""
     target = make_proactor(message_pool_capacity=16)
     received: list[int] = []
     target.set_message_callback(lambda _, data: received.append(data))
@@ -301,8 +301,8 @@ def test_semaphore_operations(proactor: Proactor) -> None:
     hammer_and_poll(proactor, work, lambda: not proactor.statistics()["in_flight"])
 
 
+@pytest.mark.reference("FencePosixTest.ImportFence_MultipleCrossThreadImports")
 def test_import_fence(proactor: Proactor) -> None:
-    """Reference: ImportFence_MultipleCrossThreadImports."""
     semaphores = [TimelineSemaphore() for _ in range(THREADS * 8)]
 
     def work(thread: int) -> None:

@@ -77,16 +77,16 @@ def zero_copy_pair(sockets: Sockets) -> tuple[Socket, Socket]:
 
 
 @pytest.mark.parametrize("type", SocketType, ids=lambda type: type.name)
+@pytest.mark.reference("ZeroCopyTest.ZeroCopy_CreateSocket")
 def test_the_option_never_fails(sockets: Sockets, type: SocketType) -> None:
-    """Reference: ZeroCopy_CreateSocket."""
     try:
         sockets.keep(Socket.of_type(type, SocketOptions.ZERO_COPY))
     except OSError as error:
         assert error.errno == errno.EAFNOSUPPORT
 
 
+@pytest.mark.reference("ZeroCopyTest.ZeroCopy_CombinedOptions")
 def test_the_option_goes_with_others(sockets: Sockets) -> None:
-    """Reference: ZeroCopy_CombinedOptions."""
     options = SocketOptions.ZERO_COPY | SocketOptions.REUSE_ADDR | SocketOptions.NO_DELAY
     created = sockets.keep(Socket(options=options))
     assert created.zero_copy and created.getsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_NODELAY)
@@ -119,10 +119,15 @@ def test_whoever_imports_a_socket_may_declare_it(sockets: Sockets) -> None:
 
 @pytest.mark.parametrize("length", [100, 65536, 1_000_000], ids=["small", "64 KiB", "large"])
 @pytest.mark.parametrize("make", [bytes, bytearray], ids=["bytes", "bytearray"])
+@pytest.mark.reference(
+    "SendFlagsTest.ZeroCopySendBasic",
+    "SendFlagsTest.ZeroCopySendLargeBuffer",
+    "ZeroCopyTest.ZeroCopy_SendRecv",
+    "SendFlagsTest.ZeroCopySendUnregisteredFallback",
+)
 def test_the_bytes_arrive(
     proactor: Proactor, sockets: Sockets, completions: Completions, make: type, length: int
 ) -> None:
-    """Reference: ZeroCopySendBasic, ZeroCopySendLargeBuffer, ZeroCopy_SendRecv, ZeroCopySendUnregisteredFallback."""
     near, far = zero_copy_pair(sockets)
     proactor.submit(Send(near, make(pattern(length)), completions, whole=True))
     assert drain(proactor, far, length) == pattern(length)
@@ -138,8 +143,8 @@ def test_several_buffers_arrive_in_order(proactor: Proactor, sockets: Sockets, c
     assert completions.results == [13]
 
 
+@pytest.mark.reference("SendFlagsTest.ZeroCopyWithMoreeFlag")
 def test_it_goes_with_more_to_come(proactor: Proactor, sockets: Sockets, completions: Completions) -> None:
-    """Reference: ZeroCopyWithMoreeFlag."""
     near, far = zero_copy_pair(sockets)
     proactor.submit(Send(near, b"first ", completions, send_flags=SendFlags.MORE))
     proactor.submit(Send(near, b"second", completions))
@@ -153,8 +158,8 @@ def test_an_empty_send_completes_with_zero(proactor: Proactor, sockets: Sockets,
     assert send.result == 0
 
 
+@pytest.mark.reference("SendFlagsTest.ZeroCopyBufferSafetyOnCompletion")
 def test_the_memory_may_be_changed_in_the_completion_function(proactor: Proactor, sockets: Sockets) -> None:
-    """Reference: ZeroCopyBufferSafetyOnCompletion."""
     near, far = slow_reader_pair(sockets, zero_copy=True)
     memory = bytearray(pattern(MUCH))
 
@@ -445,10 +450,10 @@ def test_what_has_a_deadline_is_copied(native: Proactor, sockets: Sockets, compl
     drain(native, far, MUCH)
 
 
+@pytest.mark.reference("SendFlagsTest.ZeroCopyFallbackWhenCapabilityDisabled")
 def test_it_is_copied_where_the_capability_is_switched_off(
     make_proactor: Callable[..., Proactor], sockets: Sockets, completions: Completions
 ) -> None:
-    """Reference: ZeroCopyFallbackWhenCapabilityDisabled."""
     proactor = make_proactor(allowed_capabilities=Capability.ALL & ~Capability.ZERO_COPY_SEND)
     near, far = slow_reader_pair(sockets, zero_copy=True)
     send = finish(proactor, Send(near, bytearray(MUCH), completions, whole=True))
