@@ -103,9 +103,10 @@ def cause_of(operation: Operation) -> CancelCause:
 
 
 def poll_until(
-    proactor: Proactor, condition: Callable[[], object], *, polls: int = MOST_POLLS, seconds: float = MOST_SECONDS
+    proactor: Proactor, condition: Callable[[], object], *, polls: int = MOST_POLLS, seconds: float | None = None
 ) -> None:
-    """Poll until the condition holds; the test fails after so many polls or seconds."""
+    """Poll until the condition holds; the test fails after so many polls or seconds (None: MOST_SECONDS)."""
+    seconds = MOST_SECONDS if seconds is None else seconds
     end = time.monotonic() + seconds
     for _ in range(polls):
         if condition():

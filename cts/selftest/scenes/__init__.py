@@ -1,0 +1,1 @@
+"""Tests that must fail; nobody collects them but `cts/selftest`."""
