@@ -39,6 +39,11 @@ The rules of the seam:
     same result, comes when the memory is free, and carries ZERO_COPY_ACHIEVED if nothing was copied. That may take
     minutes and cannot be cancelled. The hook may take the report with MORE for the final one (the identifier is then
     no longer in `in_flight`): the backend keeps the memory itself until it is free, and reports no more.
+14. A loop that is not ours waits for a backend instead of `poll()` (proactor/hosting.py). It calls `poll(0)`, then
+    `prepare_wait()`, and if that did not return 0, it waits until the descriptor of `open_wait_handle()` is readable
+    or so many seconds are over. `prepare_wait()` makes the descriptor unreadable first and looks for work afterwards:
+    what happened before the look is seen by it, and what happens later makes the descriptor readable. A backend of
+    which nobody asks for the descriptor does nothing for it.
 """
 
 from __future__ import annotations
@@ -444,6 +449,17 @@ class Backend(ABC):
     @abstractmethod
     def abandon(self) -> None:
         """In a forked child: close inherited descriptors, touch nothing that is shared with the parent."""
+
+    def open_wait_handle(self) -> int:
+        """The descriptor for a loop that is not ours (rule 14); the same one each time, open until `close()`.
+
+        Raises BackendUnavailable where such a loop cannot wait for this backend. Owner thread, after `enable()`.
+        """
+        raise BackendUnavailable(f"no other loop can wait for the backend {self.name}: it has no handle for that")
+
+    def prepare_wait(self) -> float | None:
+        """How many seconds a loop that is not ours may wait for the descriptor; 0: not at all, None: for ever."""
+        raise AssertionError(f"{self.name} has no handle to wait for")
 
     def decode_message(self, entry: Any) -> int:
         """The 64 bits of one entry of `messages`; for backends with a `message_handle`."""

@@ -58,6 +58,7 @@ from proactor_trio.backends.io_uring.probe import capability_reports, multishot_
 from proactor_trio.backends.io_uring.registered_buffers import LARGEST_PIECE, RegisteredBuffers
 from proactor_trio.backends.io_uring.ring import Ring
 from proactor_trio.backends.io_uring.silent_chains import SilentChains, silent_steps
+from proactor_trio.backends.io_uring.wait_event import WaitEvent
 from proactor_trio.backends.io_uring.zero_copy import ZeroCopySends
 
 # User data of our own entries. Operations have positive identifiers; a cancel carries its target with the sign bit.
@@ -136,6 +137,7 @@ class IoUringBackend(Backend):
         self._returned_buffers = array("H")
         self._zero_copy = ZeroCopySends(complete)
         self._fixed_files: FixedFiles | None = None
+        self._wait_event: WaitEvent | None = None
         self._choose_encoders()
         #: The postponed operation that is just being started again.
         self._restarting: OperationFields | None = None
@@ -283,20 +285,24 @@ class IoUringBackend(Backend):
         waiting = self._repeat_cancel[:]
         count = len(waiting)
         not_started: list[tuple[OperationFields, int]] = []
-        longest = None
+        longest: float | None = None
         for operation, identifier in waiting:
             if operation.identifier != identifier:
                 continue
-            if operation.after not in self._in_flight:
-                self.cancel(operation)
-                longest = _LARGEST_TURN_WHILE_CANCELLING
-            elif self._silent_chains.may_have_started(identifier):
-                self.cancel(operation)
-                longest = longest or _LARGEST_TURN_WHILE_TRYING
-            else:
+            patience = self._patience(operation, identifier)
+            if patience is None:
                 not_started.append((operation, identifier))
+                continue
+            self.cancel(operation)
+            longest = patience if longest is None else min(longest, patience)
         self._repeat_cancel[:count] = not_started  # what cancel() had no room for stands behind
         return longest
+
+    def _patience(self, operation: OperationFields, identifier: int) -> float | None:
+        """How long to wait at most until a cancel that found nothing is tried again; None: the link has not started."""
+        if operation.after not in self._in_flight:
+            return _LARGEST_TURN_WHILE_CANCELLING
+        return _LARGEST_TURN_WHILE_TRYING if self._silent_chains.may_have_started(identifier) else None
 
     def forget(self, descriptor: int) -> None:
         return  # nothing is kept of a descriptor between operations
@@ -501,6 +507,23 @@ class IoUringBackend(Backend):
     def wakeup_descriptor(self) -> int:
         return self._doorbell.writer()
 
+    def open_wait_handle(self) -> int:
+        if self._wait_event is None:
+            self._wait_event = WaitEvent(self._ring)
+        return self._wait_event.descriptor
+
+    def prepare_wait(self) -> float | None:
+        assert self._wait_event is not None
+        self._wait_event.clear()
+        if self._batch or self._postponed or self._aborted or self._postponed_chains or not self._is_silent():
+            return 0
+        patiences = (
+            self._patience(operation, identifier)
+            for operation, identifier in self._repeat_cancel
+            if operation.identifier == identifier
+        )
+        return min((patience for patience in patiences if patience is not None), default=None)
+
     # Memory ------------------------------------------------------------------------------------------------------
 
     largest_memory_piece: ClassVar[int] = LARGEST_PIECE
@@ -557,6 +580,8 @@ class IoUringBackend(Backend):
         self._groups.forget_all()
         if self._buffers is not None:
             self._buffers.close()
+        if self._wait_event is not None:
+            self._wait_event.close()
         self._doorbell.close()
         self._zero_copy.report()
 
@@ -581,6 +606,8 @@ class IoUringBackend(Backend):
 
     def abandon(self) -> None:
         self._ring.abandon()
+        if self._wait_event is not None:
+            self._wait_event.close()
         self._doorbell.close()
 
     def statistics(self) -> Mapping[str, int]:

@@ -10,6 +10,7 @@ events, makes the calls for what became ready, and reports.
     event_set.py      epoll and poll, and the reasoning about readiness
     files.py          operations on files, and reads in place
     workers.py        the threads for those
+    wait_thread.py    a thread that waits for a loop which is not ours, where there is no epoll
     ledger.py         outcomes and reports, and how an exception loses nothing
     capabilities.py   what this backend has and has not
 
@@ -42,10 +43,11 @@ from proactor_trio.backends.contract import (
 )
 from proactor_trio.backends.doorbell import Doorbell
 from proactor_trio.backends.posix.capabilities import posix_capabilities
-from proactor_trio.backends.posix.event_set import EventSet, PollSet
+from proactor_trio.backends.posix.event_set import IN, EventSet, PollSet
 from proactor_trio.backends.posix.files import FileOperations
 from proactor_trio.backends.posix.ledger import Ledger
 from proactor_trio.backends.posix.sockets import DescriptorOperations
+from proactor_trio.backends.posix.wait_thread import WaitThread
 from proactor_trio.backends.posix.workers import Job, WorkerPool
 
 if sys.platform == "linux":
@@ -88,6 +90,7 @@ class PosixBackend(Backend):
         self._turns = self._sockets.turns
         self._files = FileOperations(self._ledger, WorkerPool(self.wake, f"proactor_trio {self.name}"))
         self._done = self._files.workers.done
+        self._wait_thread: WaitThread | None = None
         self._asked = True  # the last poll asked the kernel
         self._asked_at = 0.0
         self._system_waits = 0
@@ -206,6 +209,30 @@ class PosixBackend(Backend):
             or self._ledger.attempting
         )
 
+    def open_wait_handle(self) -> int:
+        handle = self._events.handle()
+        if handle is not None:
+            return handle
+        if self._wait_thread is None:
+            self._wait_thread = WaitThread(f"proactor_trio {self.name}")
+        return self._wait_thread.descriptor
+
+    def prepare_wait(self) -> float | None:
+        if self._wait_thread is not None:
+            self._wait_thread.take_report()
+        if (
+            self._started
+            or self._reports
+            or self._ready
+            or self._turns
+            or self._done
+            or self._ledger.attempting is not None
+        ):
+            return 0
+        if self._wait_thread is not None:
+            self._wait_thread.watch(self._sockets.watched() | {self._wake_descriptor: IN})
+        return self._sockets.until_later()
+
     def wake(self) -> None:
         self._doorbell.ring()
 
@@ -217,6 +244,8 @@ class PosixBackend(Backend):
 
     def close(self) -> None:
         self._files.workers.close()
+        if self._wait_thread is not None:
+            self._wait_thread.end()
         self._ledger.close()
         self._started.clear()
         self._sockets.records.clear()
@@ -225,6 +254,8 @@ class PosixBackend(Backend):
     def abandon(self) -> None:
         # Nothing is unregistered: a child's descriptors lead to the same kernel objects as its parent's.
         self._events.close()
+        if self._wait_thread is not None:
+            self._wait_thread.close()
         self._doorbell.close()
 
     def statistics(self) -> Mapping[str, int]:

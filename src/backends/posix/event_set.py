@@ -104,6 +104,10 @@ class EventSet(ABC):
         A signal handler that returns does not end it: whoever wants that uses `signal.set_wakeup_fd`.
         """
 
+    def handle(self) -> int | None:
+        """A descriptor that is readable as long as `wait(0)` would report something; None: there is none."""
+        return None
+
     @abstractmethod
     def close(self) -> None:
         """Free the kernel's object; also right in a forked child."""
@@ -147,6 +151,10 @@ if sys.platform == "linux":
 
         def wait(self, timeout: float | None) -> None:
             self.ready.extend(map(self._epoll.poll, (timeout,)))
+
+        def handle(self) -> int:
+            # To look at it from outside takes no edge away: only a wait of our own does.
+            return self._epoll.fileno()
 
         def close(self) -> None:
             self._epoll.close()

@@ -537,6 +537,16 @@ class DescriptorOperations:
         self.later = [entry for entry in self.later if entry[0] > now]
         return 0.0 if self.turns else min(due - now for due, _record in self.later)
 
+    def until_later(self) -> float | None:
+        """How long until the first of those has its turn, in seconds; None: there are none."""
+        if not self.later:
+            return None
+        return max(0.0, min(due for due, _record in self.later) - time.monotonic())
+
+    def watched(self) -> dict[int, int]:
+        """The descriptors that the event set watches for operations, and for what."""
+        return {number: record.interest for number, record in self.records.items() if record.interest}
+
     def _wait_for_turn(self, record: Descriptor) -> None:
         if not record.waits_for_turn:
             record.note_inode()

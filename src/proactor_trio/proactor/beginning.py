@@ -272,6 +272,12 @@ class Beginning:
             timeout = self.multishot.limit_wait(timeout)
         return self.expiries.limit_wait(timeout) if self.expiries.heap else timeout
 
+    def limit_idle_wait(self, timeout: float | None) -> float | None:
+        """`limit_wait()` for a loop that is not ours: 0 as long as the next poll has something to begin."""
+        if self.chain_steps or any(entry.is_valid for entry in self.multishot.waiting):
+            return 0
+        return self.limit_wait(timeout)
+
     def go_on_with_chains(self) -> None:
         """Let the chains go on whose steps have completed, and the closes for which nothing is left to wait."""
         steps = self.chain_steps

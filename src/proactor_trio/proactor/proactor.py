@@ -36,6 +36,7 @@ from proactor_trio.proactor.beginning import Beginning
 from proactor_trio.proactor.chain import check_batch
 from proactor_trio.proactor.delivery import Delivery
 from proactor_trio.proactor.errors import CancelCause, CompletionErrors, FailedPrecondition, Unimplemented
+from proactor_trio.proactor.hosting import Hosting
 from proactor_trio.proactor.incoming import Batch, CancelRequest, FinishRequest, PostedCalls
 from proactor_trio.proactor.messages import MessageCallback, Messages
 from proactor_trio.proactor.operation import (
@@ -50,7 +51,8 @@ from proactor_trio.proactor.progress import ProgressCallbacks
 from proactor_trio.proactor.socket import Socket
 from proactor_trio.proactor.software import EMULATED_KINDS
 
-_CLOSING_SECONDS: Final = 10.0
+#: How long `close()` waits for what it has cancelled.
+CLOSING_SECONDS: Final = 10.0
 #: Seconds; a longer wait returns early with nothing.
 _LONGEST_WAIT: Final = 1e6
 
@@ -94,23 +96,29 @@ class Proactor:
         self._owner: int | None = None
         if options.threading_mode is ThreadingMode.SAME_THREAD:
             self._owner = threading.get_ident()
+        #: Whose calls take effect at once: the owner's, unless a loop that is not ours has to be told (hosting.py).
+        self._direct_thread = self._owner
+        self._hosting: Hosting | None = None
         self._selection = select_backend(backend, self._create_backend)
         self._backend = self._selection.backend
+        #: Tells whoever polls that something was left for him in `_incoming`. Not for signal handlers.
+        self._call_owner = self._backend.wake
         self._native_kinds = self._backend.native_kinds
         self._native_messages = self._backend.messages
         self._messages = Messages(options.message_pool_capacity, self._backend.decode_message)
         self._beginning = Beginning(self, self._backend, self._in_flight, self._delivery)
         self._software = self._beginning.software
-        #: Everything that a poll looks at beside the backend: containers that stay the same objects.
-        self._pending = (
+        #: Everything that a poll looks at beside the backend: containers that stay the same objects. In the first ones
+        #: there is nothing that could wait.
+        self._urgent = (
             self._incoming,
             self._posted.waiting,
             self._progress.entries,
             self._messages.waiting,
             self._native_messages,
             self._delivery.unfinished,
-            *self._beginning.pending,
         )
+        self._pending = (*self._urgent, *self._beginning.pending)
         forking.watch(self)
 
     def _create_backend(self, backend_class: type[Backend]) -> Backend:
@@ -188,10 +196,10 @@ class Proactor:
             if not batch.queued:
                 batch.give_back()
             raise
-        if threading.get_ident() == self._owner:
+        if threading.get_ident() == self._direct_thread:
             self._take_incoming()
         else:
-            self._backend.wake()
+            self._call_owner()
 
     def submit_one(self, operation: Operation) -> None:
         """`submit()` of one operation without LINKED, by the owner thread, which is not checked: for run loops."""
@@ -287,9 +295,9 @@ class Proactor:
             self._check_usable()
         if operation._proactor is not self or "cancel" not in TRANSITIONS[state]:
             return False
-        if threading.get_ident() != self._owner:
-            self._incoming.append(CancelRequest(operation, self.cancel))
-            self._backend.wake()
+        if threading.get_ident() != self._direct_thread:
+            self._incoming.append(CancelRequest(operation, self._cancel_directly))
+            self._call_owner()
             return True
         if state is _CANCELLING:
             return True
@@ -299,6 +307,14 @@ class Proactor:
             self._beginning.cancel(operation)
         operation.state = _CANCELLING  # last: it is not asked to end again
         return True
+
+    def _cancel_directly(self, operation: Operation) -> bool:
+        """`cancel()` by the owner, for a request that was queued: not to be queued again."""
+        direct_thread, self._direct_thread = self._direct_thread, self._owner
+        try:
+            return self.cancel(operation)
+        finally:
+            self._direct_thread = direct_thread
 
     @staticmethod
     def _has_begun(operation: Operation) -> bool:
@@ -316,6 +332,8 @@ class Proactor:
 
         The steps are cancelled in order; one whose result comes first keeps it.
         """
+        if not operation.identifier:
+            self._take_incoming()  # it becomes a part of its chain by that
         chain = operation._chain
         if chain is None:
             return self.cancel(operation)
@@ -424,11 +442,11 @@ class Proactor:
         identifier: its number when it began; what is finished already, or was submitted again, is left alone.
         result: CANCELED, another `-errno`, a number >= 0 for its `_finish()`, or the exception to be its error.
         """
-        if threading.get_ident() == self._owner:
+        if threading.get_ident() == self._direct_thread:
             self._software.end(operation, identifier, result)
         else:
             self._incoming.append(FinishRequest(operation, identifier, result, self._software.end))
-            self._backend.wake()
+            self._call_owner()
 
     def finish_from_anywhere(self, operation: SoftwareOperation, identifier: int, result: int | BaseException) -> None:
         """`finish()` for signal handlers too: it always wakes, since the handler may have come in between."""
@@ -502,7 +520,39 @@ class Proactor:
         """For ProgressCallback. Owner thread only."""
         self._check_usable()
         self.check_owner("ProgressCallback")
+        if self._hosting is not None:
+            self._call_owner()
         return self._progress
+
+    def host(self, turn_is_due: Callable[[], None] | None = None) -> Hosting:
+        """Have a loop that is not ours drive this proactor instead of `poll()`; see Hosting. Owner thread.
+
+        turn_is_due: called by the owner thread, outside `Hosting.turn()`, when it has left something to do. None: the
+            loop takes a turn after everything that could have.
+        """
+        self._check_usable()
+        self.own("host()")
+        if self._hosting is not None:
+            raise FailedPrecondition("host(): this proactor is driven by another loop already")
+        self._hosting = Hosting(self, self._backend, turn_is_due)
+        return self._hosting
+
+    def make_direct(self, thread: int | None, call_owner: Callable[[], None]) -> None:
+        """For Hosting: whose calls take effect at once from now on, and how the owner hears of the others."""
+        self._direct_thread = thread
+        self._call_owner = call_owner
+
+    def prepare_wait(self) -> float | None:
+        """For Hosting: how long may be waited for the backend's handle (contract.py, rule 14)."""
+        limit = self._backend.prepare_wait()
+        if limit == 0 or not any(self._pending):
+            return limit
+        return 0 if any(self._urgent) else self._beginning.limit_idle_wait(limit)
+
+    def end_hosting(self) -> None:
+        """No other loop drives this proactor any more: it can be polled again. Owner thread; idempotent."""
+        self._hosting = None
+        self.make_direct(self._owner, self._backend.wake)
 
     def use_clock(self, current_time: Callable[[], float], keep_deadline: Callable[[Operation, float], None]) -> None:
         """For run loops with a clock of their own, which no kernel knows. Owner thread, before any submission.
@@ -553,14 +603,13 @@ class Proactor:
         self.own("close()")
         if self._polling:
             raise FailedPrecondition("close() was called inside a completion function of the same proactor")
+        self.end_hosting()
         errors = CompletionErrors()
-        self._attached.closing()
-        deadline = time.monotonic() + _CLOSING_SECONDS
-        while self._in_flight or self._incoming or self._posted.waiting or self._delivery.unfinished:
-            self._cancel_everything()
+        deadline = time.monotonic() + CLOSING_SECONDS
+        while not self.end_everything():
             if time.monotonic() >= deadline:
                 stuck = ", ".join(repr(operation) for operation in self._in_flight.values())
-                raise FailedPrecondition(f"close(): still in flight after {_CLOSING_SECONDS:.0f} s: {stuck}")
+                raise FailedPrecondition(f"close(): still in flight after {CLOSING_SECONDS:.0f} s: {stuck}")
             try:
                 self.poll(0.1)
             except Exception as error:
@@ -572,6 +621,17 @@ class Proactor:
         self._backend.close()
         if errors.kept:
             errors.raise_kept()
+
+    def end_everything(self) -> bool:
+        """Ask all that is in flight to end; True: nothing is, and `close()` has nothing to wait for. Owner thread.
+
+        For loops that must not be blocked by `close()`: they call this once a turn until it returns True.
+        """
+        self._attached.closing()
+        if not (self._in_flight or self._incoming or self._posted.waiting or self._delivery.unfinished):
+            return True
+        self._cancel_everything()
+        return False
 
     def _cancel_everything(self) -> None:
         self._take_incoming()
@@ -598,7 +658,7 @@ class Proactor:
         """Make this thread the owner, if there is none yet. Raises FailedPrecondition naming `call` if there is."""
         thread = threading.get_ident()
         if self._owner is None:
-            self._owner = thread
+            self._owner = self._direct_thread = thread
             self._backend.enable()
         self.check_owner(call)
 
@@ -609,7 +669,7 @@ class Proactor:
     def abandon(self) -> None:
         """In a forked child. The owner's checks fail from now on, so that nothing touches what is the parent's."""
         self._inherited = True
-        self._owner = None
+        self._owner = self._direct_thread = None
         self._backend.abandon()
 
     def __del__(self) -> None:

@@ -1,0 +1,1 @@
+"""Other loops as hosts of the proactor, and ours as the host of another."""
