@@ -54,6 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "lacks(*tags): run only on configurations that have none of these (cts/tags.py)",
         "reference(*cases): covers these cases of the reference's suite (cts/reference/cases.py)",
         "regression(*names): shows that these faults of the reference are not repeated (cts/reference/divergences.py)",
+        "ring_rule(*numbers): would fail if these rules of rings and chains were broken (cts/reference/ring_rules.py)",
     ):
         config.addinivalue_line("markers", line)
 

@@ -1,5 +1,7 @@
 """`python -m cts --against-reference`: which cases of the reference have a test here, which are explained, which miss.
 
+The same for the faults of the reference that are not to be repeated, and for the rules of rings and chains.
+
 What counts is what pytest collects: a mark on a test that is never collected covers nothing, and a name that the
 reference does not have is a mistake.
 """
@@ -8,12 +10,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
 from cts.reference.cases import ALL_CASES, REFERENCE_SUITES
 from cts.reference.divergences import DIVERGENCES, NOT_REPEATABLE
+from cts.reference.ring_rules import EXPLAINED, RING_RULES
 from cts.reference.without_meaning import WITHOUT_MEANING
 
 _ROOT: Final = Path(__file__).parents[2]
@@ -23,18 +26,25 @@ class Collector:
     """A pytest plugin that notes which marks the collected tests bear."""
 
     def __init__(self) -> None:
-        #: Reference case or divergence to the names of the tests that bear it.
+        #: Reference case, divergence or rule to the names of the tests that bear it.
         self.cases: defaultdict[str, set[str]] = defaultdict(set)
         self.divergences: defaultdict[str, set[str]] = defaultdict(set)
+        self.ring_rules: defaultdict[int, set[str]] = defaultdict(set)
         self.test_names: set[str] = set()
 
     def pytest_itemcollected(self, item: pytest.Item) -> None:
         name = getattr(item, "originalname", item.name)
         self.test_names.add(name)
-        for mark, found in (("reference", self.cases), ("regression", self.divergences)):
+        test = f"{item.nodeid.partition('::')[0]}::{name}"
+        marks: tuple[tuple[str, Any], ...] = (
+            ("reference", self.cases),
+            ("regression", self.divergences),
+            ("ring_rule", self.ring_rules),
+        )
+        for mark, found in marks:
             for marker in item.iter_markers(mark):
                 for case in marker.args:
-                    found[case].add(f"{item.nodeid.partition('::')[0]}::{name}")
+                    found[case].add(test)
 
 
 class Coverage:
@@ -47,10 +57,17 @@ class Coverage:
         known = {*self.covered, *self.explained}
         self.missing = [case for case in ALL_CASES if case not in known]
         self.missing_divergences = [name for name in DIVERGENCES if name not in collected.divergences]
+        self.missing_rules = [
+            number for number in RING_RULES if number not in collected.ring_rules and number not in EXPLAINED
+        ]
         self.mistakes = [*self._unknown_marks(), *self._wrong_explanations()]
 
     def _unknown_marks(self) -> list[str]:
-        tables = ((self._collected.cases, set(ALL_CASES)), (self._collected.divergences, set(DIVERGENCES)))
+        tables: tuple[tuple[Any, set[Any]], ...] = (
+            (self._collected.cases, set(ALL_CASES)),
+            (self._collected.divergences, set(DIVERGENCES)),
+            (self._collected.ring_rules, set(RING_RULES)),
+        )
         return [
             f"{case}: in no table, but borne by {', '.join(sorted(tests))}"
             for found, known in tables
@@ -72,7 +89,7 @@ class Coverage:
     @property
     def is_complete(self) -> bool:
         """Whether nothing misses and no table says what is not so."""
-        return not (self.missing or self.missing_divergences or self.mistakes)
+        return not (self.missing or self.missing_divergences or self.missing_rules or self.mistakes)
 
     def tests_of(self, case: str) -> list[str]:
         """The tests that bear a case."""
@@ -94,11 +111,21 @@ class Coverage:
         lines.append(f"divergences of the reference with a regression test: {tested}/{len(DIVERGENCES)}")
         lines += [f"    not repeatable  {name}: {reason}" for name, reason in NOT_REPEATABLE.items()]
         lines += [f"    MISSING         {name}: {DIVERGENCES[name]}" for name in self.missing_divergences]
+        lines += self._rule_lines()
         lines += [f"MISTAKE {mistake}" for mistake in self.mistakes]
-        missing_count = len(self.missing) + len(self.missing_divergences)
+        missing_count = len(self.missing) + len(self.missing_divergences) + len(self.missing_rules)
         lines.append(f"cases: {len(ALL_CASES)}, covered: {len(self.covered)}, explained: {len(self.explained)}")
         lines.append(f"missing: {missing_count}")
         return lines
+
+    def _rule_lines(self) -> list[str]:
+        borne = [number for number in RING_RULES if number in self._collected.ring_rules]
+        explained = [number for number in EXPLAINED if number not in borne]
+        return [
+            f"rules of rings and chains: {len(borne)}/{len(RING_RULES)}",
+            *(f"    explained  {number}. {RING_RULES[number]}: {EXPLAINED[number]}" for number in explained),
+            *(f"    MISSING    {number}. {RING_RULES[number]}" for number in self.missing_rules),
+        ]
 
 
 def collect() -> Coverage:

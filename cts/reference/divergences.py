@@ -36,6 +36,7 @@ DIVERGENCES: Final[Mapping[str, str]] = {
     "imported-sockets-are-changed": "an imported socket is documented to stay as it is and is made non-blocking",
     "lease-threads": "releasing a lease is thread-safe by the header and not by the table",
     "notification-modes": "a futex mode is documented; every backend makes event mode",
+    "emulated-capabilities-hidden": "capabilities that work emulated (messages, absolute timeouts) are not reported",
     "listener-close-is-a-cancel": "the case named for a listener's close ends the accept by a cancel",
     # Probable defects.
     "batch-split": "what stands behind a split chain in the same batch is never begun",

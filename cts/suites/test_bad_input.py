@@ -219,6 +219,7 @@ def test_open_flags_out_of_range_are_refused_or_fail(proactor: Proactor, files: 
 # More than fits ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.reference("ResourceExhaustionTest.RapidNopSubmissions")
 def test_many_more_nops_than_the_submission_queue_holds_complete_in_order(
     make_proactor: Callable[..., Proactor], completions: Completions
 ) -> None:

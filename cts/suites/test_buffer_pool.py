@@ -29,6 +29,7 @@ from proactor_trio.proactor import (
     StatusCode,
     register_buffer,
     register_slab,
+    status_of,
 )
 
 BOTH = Access.READ | Access.WRITE
@@ -72,14 +73,16 @@ def test_closing_twice_is_closing_once(region: Region) -> None:
 @pytest.mark.parametrize("size", [0, -1])
 @pytest.mark.reference("BufferPoolTest.ZeroBufferSizeRejected")
 def test_buffers_without_bytes_are_refused(size: int) -> None:
-    with pytest.raises(ValueError, match="buffer_size"):
+    with pytest.raises(ValueError, match="buffer_size") as refused:
         Slab.allocate(size, COUNT)
+    assert status_of(refused.value) is StatusCode.INVALID_ARGUMENT
 
 
 @pytest.mark.reference("BufferPoolTest.ZeroBufferCountRejected")
 def test_no_buffers_are_refused() -> None:
-    with pytest.raises(ValueError, match="buffer_count"):
+    with pytest.raises(ValueError, match="buffer_count") as refused:
         Slab.allocate(BUFFER_BYTES, 0)
+    assert status_of(refused.value) is StatusCode.INVALID_ARGUMENT
 
 
 @pytest.mark.reference("BufferPoolTest.NonPowerOfTwoCount")
@@ -428,6 +431,7 @@ def test_threads_never_share_a_buffer(pool: BufferPool) -> None:
     assert pool.available == COUNT
 
 
+@pytest.mark.regression("lease-threads")
 def test_of_threads_that_give_back_one_lease_one_does(pool: BufferPool) -> None:
     for _ in range(200):
         lease = pool.acquire()

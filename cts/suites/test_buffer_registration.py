@@ -36,6 +36,7 @@ from proactor_trio.proactor import (
     register_buffer,
     register_dmabuf,
     register_slab,
+    status_of,
 )
 
 BOTH = Access.READ | Access.WRITE
@@ -146,8 +147,9 @@ def test_a_slab_is_registered_as_a_receive_pool(proactor: Proactor) -> None:
 @pytest.mark.reference("BufferRegistrationTest.RecvPoolRequiresPowerOfTwo")
 def test_a_receive_pool_needs_a_power_of_two_of_buffers(proactor: Proactor, count: int) -> None:
     with Slab.allocate(16, count) as slab:
-        with pytest.raises(ValueError, match="power of two"):
+        with pytest.raises(ValueError, match="power of two") as refused:
             register_slab(proactor, slab, Access.WRITE)
+        assert status_of(refused.value) is StatusCode.INVALID_ARGUMENT
 
 
 def test_a_receive_pool_has_at_most_32768_buffers(proactor: Proactor) -> None:
@@ -164,9 +166,7 @@ def test_more_than_65535_buffers_are_refused(proactor: Proactor) -> None:
             register_slab(proactor, slab, Access.READ)
 
 
-@pytest.mark.reference("BufferRegistrationTest.RecvPoolBufferRecycling")
 def test_a_receive_pool_recycles_its_buffers(proactor: Proactor) -> None:
-    """(With receives: the suite of RecvPool.)"""
     with Slab.allocate(64, 2) as slab, register_slab(proactor, slab, Access.WRITE) as region:
         with BufferPool(region) as pool:
             for _ in range(10):
@@ -177,6 +177,7 @@ def test_a_receive_pool_recycles_its_buffers(proactor: Proactor) -> None:
 
 
 @pytest.mark.reference("BufferRegistrationTest.MultipleSendSlabRegistrations")
+@pytest.mark.regression("one-read-slab")
 def test_several_slabs_can_be_registered_for_reading(proactor: Proactor) -> None:
     with Slab.allocate(4096, 4) as one, Slab.allocate(4096, 4) as two:
         with register_slab(proactor, one, Access.READ) as first, register_slab(proactor, two, Access.READ) as second:
@@ -193,8 +194,9 @@ def test_a_slab_is_registered_once_with_a_proactor(proactor: Proactor, make_proa
 @pytest.mark.reference("BufferRegistrationTest.RecvPoolRejectsReadOnlyRegion")
 def test_a_receive_pool_must_be_writable(proactor: Proactor) -> None:
     with Slab.allocate(64, 4) as slab, register_slab(proactor, slab, Access.READ) as region, BufferPool(region) as pool:
-        with pytest.raises(FailedPrecondition, match="WRITE"):
+        with pytest.raises(FailedPrecondition, match="WRITE") as refused:
             pool.check_for_receives(proactor)
+        assert status_of(refused.value) is StatusCode.FAILED_PRECONDITION
 
 
 def test_a_receive_pool_of_another_proactor_is_refused(
@@ -406,6 +408,7 @@ def test_a_refused_submission_leaves_the_region_free(proactor: Proactor, region:
 # In flight -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.regression("regions-not-retained")
 def test_a_region_with_operations_in_flight_is_not_closed(proactor: Proactor, region: Region, files: Files) -> None:
     file = files.holding(b"data")
     reads = [FileRead(file, region.span(number, 4), 0) for number in range(3)]
@@ -492,6 +495,7 @@ def error_on_another_thread(call: Callable[[], object]) -> BaseException | None:
     return failures[0]
 
 
+@pytest.mark.ring_rule(14)
 def test_registering_belongs_to_the_owner_thread(proactor: Proactor) -> None:
     failure = error_on_another_thread(lambda: register_buffer(proactor, bytearray(1), BOTH))
     assert isinstance(failure, FailedPrecondition) and "belongs to thread" in str(failure)
@@ -510,6 +514,7 @@ def test_operations_of_any_thread_retain_the_region(proactor: Proactor, region: 
     assert read.result == 4 and not region.users
 
 
+@pytest.mark.ring_rule(14)
 def test_before_its_first_poll_any_thread_may_register(make_proactor: Callable[..., Proactor], files: Files) -> None:
     proactor = make_proactor(threading_mode=ThreadingMode.CROSS_THREAD)
     region = register_buffer(proactor, bytearray(4), BOTH)

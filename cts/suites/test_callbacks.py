@@ -397,6 +397,7 @@ class Fire:
 SPARED = frozenset((Completions.__call__.__code__,))
 
 
+@pytest.mark.ring_rule(17)
 def test_interrupts_at_random_moments_lose_no_completion_and_repeat_none(
     proactor: Proactor, sockets: Sockets, completions: Completions
 ) -> None:
@@ -495,6 +496,7 @@ def test_interrupts_at_random_moments_while_operations_are_cancelled_end_each_on
     assert len(finals) == len(set(finals)) == len(operations)
 
 
+@pytest.mark.ring_rule(17)
 def test_interrupts_during_the_submission_lose_no_operation(proactor: Proactor, completions: Completions) -> None:
     """An interrupted submit() has either not begun (the operation is NEW or DONE), or its operation completes."""
     fire = Fire(proactor, seed=10)

@@ -110,6 +110,7 @@ def release(operation: Operation) -> None:
 
 
 @every_waiting_kind
+@pytest.mark.reference("CancellationTest.CancelPendingRecv", "CancellationTest.CancelPendingAccept")
 def test_in_flight(proactor: Proactor, scene: Scene, make: Maker) -> None:
     operation = make(scene)
     start(proactor, operation)
@@ -128,6 +129,8 @@ def test_submitted_but_never_polled(proactor: Proactor, scene: Scene, make: Make
 
 
 @pytest.mark.parametrize("make", ENDING.values(), ids=ENDING.keys())
+@pytest.mark.reference("CancellationTest.CallbackAlwaysFires")
+@pytest.mark.regression("kinds-without-cancel")
 def test_an_operation_that_ends_by_itself_ends_once_either_way(
     proactor: Proactor, scene: Scene, make: Maker, completions: Completions
 ) -> None:
@@ -144,6 +147,7 @@ def test_an_operation_that_ends_by_itself_ends_once_either_way(
 
 
 @every_waiting_kind
+@pytest.mark.reference("CancellationTest.DoubleCancelTimer")
 def test_twice_is_the_same_as_once(proactor: Proactor, scene: Scene, make: Maker, completions: Completions) -> None:
     operation = make(scene)
     operation.completion_fn = completions
@@ -155,6 +159,7 @@ def test_twice_is_the_same_as_once(proactor: Proactor, scene: Scene, make: Maker
 
 
 @every_kind
+@pytest.mark.regression("cancel-is-never-refused")
 def test_never_submitted(proactor: Proactor, scene: Scene, make: Maker) -> None:
     operation = make(scene)
     assert proactor.cancel(operation) is False
@@ -173,11 +178,14 @@ def test_after_it_was_cancelled(proactor: Proactor, scene: Scene, make: Maker, c
     assert len(completions) == 1
 
 
-def test_after_completion(proactor: Proactor, completions: Completions) -> None:
-    nop = finish(proactor, Nop(completions))
-    assert proactor.cancel(nop) is False
+@pytest.mark.reference("CancellationTest.CancelCompletedTimer")
+@pytest.mark.regression("cancel-is-never-refused")
+@pytest.mark.parametrize("make", [Nop, lambda completion_fn: Timer(0.0, completion_fn)], ids=["Nop", "Timer"])
+def test_after_completion(proactor: Proactor, completions: Completions, make: Callable[..., Operation]) -> None:
+    operation = finish(proactor, make(completions))
+    assert proactor.cancel(operation) is False
     proactor.poll(0)
-    assert len(completions) == 1
+    assert completions.errors == [None]
 
 
 @every_waiting_kind
@@ -248,6 +256,7 @@ def test_together_with_the_close_of_its_proactor(
     assert [record.is_final for record in completions.records] == [True]
 
 
+@pytest.mark.reference("ResourceExhaustionTest.ManyConcurrentCancellations")
 def test_fifty_operations_at_once(proactor: Proactor, scene: Scene) -> None:
     receives = [RecvBytes(scene.near, 1) for _ in range(50)]
     start(proactor, *receives)
@@ -393,6 +402,7 @@ def test_a_read_that_is_cancelled_writes_no_memory_afterwards(proactor: Proactor
             assert read.result == 300_000
 
 
+@pytest.mark.reference("CancellationTest.CancelRacesWithCompletion")
 def test_a_timer_that_races_with_its_deadline_ends_once(proactor: Proactor, completions: Completions) -> None:
     choice = random.Random(5)
     for _ in range(REPETITIONS):

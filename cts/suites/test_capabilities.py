@@ -43,7 +43,9 @@ def test_each_of_the_eleven_is_reported_with_a_reason(proactor: Proactor) -> Non
     assert all(report.reason for report in reports.values())
 
 
+@pytest.mark.reference("LifecycleTest.QueryCapabilities")
 def test_the_mask_agrees_with_the_reports(proactor: Proactor) -> None:
+    assert proactor.capabilities in Capability.ALL
     for capability, report in proactor.capability_reports.items():
         assert bool(proactor.capabilities & capability) is (report.support is not Support.MISSING)
 
@@ -57,8 +59,13 @@ def test_links_are_native_where_the_configuration_says_so(proactor: Proactor, co
     assert native is ("native_links" in configuration.tags)
 
 
-def test_backend_and_reason_are_shown(proactor: Proactor) -> None:
-    assert proactor.backend_name and proactor.backend_variant and proactor.selection_reason
+@pytest.mark.reference("LifecycleTest.CreateSucceeds")
+def test_a_proactor_is_made_of_the_backend_that_was_named(proactor: Proactor, configuration: Configuration) -> None:
+    assert (proactor.backend_name, proactor.is_closed) == (configuration.backend, False)
+
+
+def test_variant_and_reason_are_shown(proactor: Proactor) -> None:
+    assert proactor.backend_variant and proactor.selection_reason
 
 
 @every_mask
@@ -78,6 +85,7 @@ def test_masking_a_native_one_off_says_that_it_was_switched_off(
         assert "switched off" in after.reason
 
 
+@pytest.mark.regression("emulated-capabilities-hidden")
 def test_masking_is_reported_alike_by_every_backend(make_proactor: Callable[..., Proactor]) -> None:
     """What works emulated although it was masked off is reported as emulated, not as missing."""
     proactor = make_proactor(allowed_capabilities=Capability.NONE)

@@ -24,7 +24,6 @@ from proactor_trio.proactor import (
     HandlePoll,
     Nop,
     Operation,
-    OperationCancelled,
     OperationFlags,
     OperationState,
     Proactor,
@@ -33,7 +32,9 @@ from proactor_trio.proactor import (
     Send,
     Socket,
     SocketClose,
+    StatusCode,
     Timer,
+    status_of,
 )
 
 LINKED = OperationFlags.LINKED
@@ -53,13 +54,34 @@ def linked_nops(completions: Completions, count: int) -> list[Operation]:
 # Order ---------------------------------------------------------------------------------------------------------------
 
 
-def test_the_steps_of_a_chain_complete_in_order(proactor: Proactor, completions: Completions) -> None:
-    chain = linked_nops(completions, 5)
+@pytest.mark.parametrize(
+    "count",
+    [
+        pytest.param(2, marks=pytest.mark.reference("SequenceTest.TwoLinkedNops")),
+        pytest.param(5, marks=pytest.mark.reference("SequenceTest.LinkedNopChain")),
+    ],
+)
+def test_the_steps_of_a_chain_complete_in_order(proactor: Proactor, completions: Completions, count: int) -> None:
+    chain = linked_nops(completions, count)
     proactor.submit(*chain)
     settle(proactor, *chain)
-    assert completions.outcomes == [(number, "ok") for number in range(5)]
+    assert completions.outcomes == [(number, "ok") for number in range(count)]
 
 
+@pytest.mark.reference("SequenceTest.LinkedTimerAsyncSubmit")
+def test_the_list_of_a_batch_is_the_callers_again_after_submission(
+    proactor: Proactor, completions: Completions
+) -> None:
+    chain = [Timer(later(0.01), completions, 0, LINKED), Timer(0.0, completions, 1, LINKED), Nop(completions, 2)]
+    batch: list[Operation] = [*chain]
+    proactor.submit_batch(batch)
+    batch.clear()
+    settle(proactor, *chain)
+    assert completions.outcomes == [(0, "ok"), (1, "ok"), (2, "ok")]
+
+
+@pytest.mark.reference("SequenceTest.LinkedTimerOrder")
+@pytest.mark.ring_rule(5)
 def test_a_step_waits_for_the_one_before_it(proactor: Proactor, completions: Completions) -> None:
     first = Timer(later(0.03), completions, "first", LINKED)
     second = Timer(0.0, completions, "second")
@@ -68,6 +90,7 @@ def test_a_step_waits_for_the_one_before_it(proactor: Proactor, completions: Com
     assert completions.labels == ["first", "second"]
 
 
+@pytest.mark.regression("batch-split")
 def test_operations_that_are_not_linked_do_not_wait_for_a_chain(proactor: Proactor, completions: Completions) -> None:
     chain = [Timer(later(0.03), completions, "timer", LINKED), Nop(completions, "after the timer")]
     single = Nop(completions, "single")
@@ -76,6 +99,7 @@ def test_operations_that_are_not_linked_do_not_wait_for_a_chain(proactor: Proact
     assert completions.labels == ["single", "timer", "after the timer"]
 
 
+@pytest.mark.reference("SequenceTest.MixedLinkedUnlinked")
 def test_two_chains_and_single_operations_in_one_batch(proactor: Proactor, completions: Completions) -> None:
     batch = [
         Nop(completions, "a1", LINKED),
@@ -90,6 +114,17 @@ def test_two_chains_and_single_operations_in_one_batch(proactor: Proactor, compl
     assert sorted(map(str, completions.labels)) == ["a1", "a2", "b1", "b2", "b3", "single"]
     assert completions.labels.index("a1") < completions.labels.index("a2")
     assert [label for label in completions.labels if str(label).startswith("b")] == ["b1", "b2", "b3"]
+
+
+@pytest.mark.regression("batch-split")
+def test_a_chain_in_the_batch_of_one_that_waits_is_begun(proactor: Proactor, completions: Completions) -> None:
+    waiting = [Timer(later(), completions, "a1", LINKED), Nop(completions, "a2")]
+    other = [Nop(completions, "b1", LINKED), Nop(completions, "b2")]
+    proactor.submit(*waiting, *other)
+    settle(proactor, *other)
+    assert completions.outcomes == [("b1", "ok"), ("b2", "ok")]
+    proactor.cancel(waiting[0])
+    settle(proactor, *waiting)
 
 
 def test_a_failing_chain_leaves_the_other_chains_of_its_batch_alone(
@@ -191,16 +226,18 @@ def test_the_steps_behind_a_failure_have_no_effect(
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.reference("SequenceTest.LinkedConnectFailurePropagates")
 def test_a_refused_connect_cancels_the_send_behind_it(proactor: Proactor, sockets: Sockets) -> None:
     client = sockets.tcp()
     connect = Connect(client, sockets.refusing_address(), flags=LINKED)
     send = Send(client, b"x")
     proactor.submit(connect, send)
     settle(proactor, connect, send)
-    assert isinstance(connect.error, ConnectionRefusedError)
-    assert isinstance(send.error, OperationCancelled)
+    assert status_of(connect.error) is StatusCode.UNAVAILABLE
+    assert status_of(send.error) is StatusCode.CANCELLED
 
 
+@pytest.mark.reference("SequenceTest.LinkedConnectSend")
 def test_connect_then_send_reaches_the_peer(proactor: Proactor, sockets: Sockets) -> None:
     listener = sockets.listener()
     client = sockets.tcp()
@@ -267,17 +304,21 @@ def test_write_sync_close_in_one_chain(proactor: Proactor, files: Files, tmp_pat
 def assert_refused_whole(
     proactor: Proactor, *batch: Operation, match: str, error: type[Exception] = ValueError
 ) -> None:
-    with pytest.raises(error, match=match):
+    with pytest.raises(error, match=match) as refused:
         proactor.submit(*batch)
+    if error is ValueError:
+        assert status_of(refused.value) is StatusCode.INVALID_ARGUMENT
     assert [operation.state for operation in batch] == [OperationState.NEW] * len(batch)
     assert proactor.statistics()["in_flight"] == 0
     assert proactor.poll(0) == 0
 
 
+@pytest.mark.reference("SequenceTest.TrailingLinkedRejected")
 def test_linked_on_the_only_operation_is_refused(proactor: Proactor) -> None:
     assert_refused_whole(proactor, Nop(flags=LINKED), match="last of its batch")
 
 
+@pytest.mark.reference("SequenceTest.TrailingLinkedInBatchRejected")
 def test_linked_on_the_last_of_several_is_refused_whole(proactor: Proactor, completions: Completions) -> None:
     assert_refused_whole(proactor, Nop(completions), Nop(completions, flags=LINKED), match="last of its batch")
     assert len(completions) == 0
@@ -296,6 +337,7 @@ def test_linked_on_the_last_of_several_is_refused_whole(proactor: Proactor, comp
         lambda socket, flags: FileOpen("/dev/null", flags=flags),
     ],
 )
+@pytest.mark.regression("multishot-accepted-everywhere")
 def test_multishot_on_an_operation_that_has_none_is_refused_whole(
     proactor: Proactor, sockets: Sockets, make: Callable[[Socket, OperationFlags], Operation]
 ) -> None:
@@ -338,6 +380,7 @@ def test_something_else_than_an_operation_refuses_the_batch_whole(proactor: Proa
 
 
 @pytest.mark.parametrize("length", [100, 400_000])
+@pytest.mark.ring_rule(5)
 def test_a_read_over_the_end_of_the_file_breaks_the_chain(
     proactor: Proactor, files: Files, completions: Completions, length: int
 ) -> None:
@@ -358,6 +401,7 @@ def test_a_read_that_fills_its_buffer_goes_on(proactor: Proactor, files: Files) 
     assert [step.error for step in chain] == [None, None]
 
 
+@pytest.mark.ring_rule(5)
 def test_a_receive_that_meets_the_end_breaks_the_chain(
     proactor: Proactor, sockets: Sockets, completions: Completions
 ) -> None:
@@ -371,6 +415,7 @@ def test_a_receive_that_meets_the_end_breaks_the_chain(
     assert chain[0].result == 3
 
 
+@pytest.mark.ring_rule(5)
 def test_a_receive_in_a_chain_waits_for_the_whole_buffer(
     proactor: Proactor, sockets: Sockets, completions: Completions
 ) -> None:
@@ -413,6 +458,7 @@ def test_receive_then_send_echoes_without_a_callback(proactor: Proactor, sockets
 # Cancelling ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.reference("SequenceTest.ChainWithCancellation")
 def test_cancelling_the_first_step_cancels_all(proactor: Proactor, completions: Completions) -> None:
     chain = [Timer(later(), completions, 0, LINKED), Nop(completions, 1, LINKED), Nop(completions, 2)]
     start(proactor, *chain)
@@ -426,6 +472,7 @@ def test_cancelling_the_first_step_cancels_all(proactor: Proactor, completions: 
     ]
 
 
+@pytest.mark.reference("SequenceTest.LinkedTimerChainMidCancellation")
 def test_cancelling_a_middle_step_that_waits_lets_the_first_finish(
     proactor: Proactor, completions: Completions
 ) -> None:
@@ -464,6 +511,7 @@ def test_a_middle_step_that_runs_can_be_cancelled(
 
 
 @pytest.mark.parametrize("order", ["forwards", "backwards"])
+@pytest.mark.ring_rule(2)
 def test_cancelling_all_steps_at_once_ends_each_once(proactor: Proactor, completions: Completions, order: str) -> None:
     chain = [Timer(later(), completions, number, LINKED if number < 4 else NONE) for number in range(5)]
     start(proactor, *chain)
@@ -474,6 +522,7 @@ def test_cancelling_all_steps_at_once_ends_each_once(proactor: Proactor, complet
     assert completions.outcomes == [(number, "cancelled") for number in range(5)]
 
 
+@pytest.mark.ring_rule(2)
 def test_a_chain_whose_head_finishes_in_the_same_moment_ends_when_all_of_it_is_cancelled(
     proactor: Proactor, sockets: Sockets, completions: Completions
 ) -> None:

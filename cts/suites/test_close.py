@@ -71,6 +71,7 @@ def test_the_peer_of_a_closed_socket_sees_the_end(proactor: Proactor, sockets: S
 
 
 @both_kinds
+@pytest.mark.ring_rule(10)
 def test_a_pending_receive_ends_when_its_socket_is_closed(proactor: Proactor, sockets: Sockets, kind: str) -> None:
     near, far = sockets.pair(kind)
     receive = Recv(near, bytearray(10))
@@ -82,6 +83,7 @@ def test_a_pending_receive_ends_when_its_socket_is_closed(proactor: Proactor, so
     assert perform(proactor, RecvBytes(far, 10)) == b""
 
 
+@pytest.mark.regression("close-without-final-callbacks")
 def test_every_kind_of_pending_operation_ends_when_its_socket_is_closed(proactor: Proactor, sockets: Sockets) -> None:
     near, far = sockets.tcp_pair()
     fill(near)
@@ -135,6 +137,7 @@ def test_bytes_that_were_sent_before_the_close_arrive(proactor: Proactor, socket
     assert perform(proactor, RecvBytes(far, 100)) == b""
 
 
+@pytest.mark.ring_rule(10)
 def test_a_listener_with_a_pending_accept_frees_its_port_at_once_fifty_times(proactor: Proactor) -> None:
     listener = Socket()
     listener.bind((LOOPBACK, 0))
@@ -150,6 +153,7 @@ def test_a_listener_with_a_pending_accept_frees_its_port_at_once_fifty_times(pro
     listener.close()
 
 
+@pytest.mark.ring_rule(10)
 def test_the_port_is_free_at_once_after_the_proactor_is_closed_with_a_pending_accept_twenty_times(
     configuration: Configuration,
 ) -> None:
@@ -166,6 +170,8 @@ def test_the_port_is_free_at_once_after_the_proactor_is_closed_with_a_pending_ac
     listener.close()
 
 
+@pytest.mark.reference("MultishotTest.MultishotAccept_ListenerClose")
+@pytest.mark.regression("listener-close-is-a-cancel")
 def test_closing_a_listener_ends_its_multishot_accept_with_one_final_completion(
     proactor: Proactor, sockets: Sockets, completions: Completions
 ) -> None:

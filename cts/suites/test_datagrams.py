@@ -235,6 +235,7 @@ def test_closing_ends_a_send_that_waits_for_a_unix_socket(proactor: Proactor, so
 # Cancelling and closing -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.regression("kinds-without-cancel")
 def test_a_receive_can_be_cancelled_and_takes_no_datagram(proactor: Proactor, sockets: Sockets) -> None:
     near, far = udp(sockets), udp(sockets)
     receive = RecvFrom(far, bytearray(10))
@@ -246,6 +247,7 @@ def test_a_receive_can_be_cancelled_and_takes_no_datagram(proactor: Proactor, so
     assert perform(proactor, RecvFrom(far, bytearray(10))).length == 1
 
 
+@pytest.mark.regression("kinds-without-cancel")
 def test_a_send_that_waits_can_be_cancelled(proactor: Proactor, sockets: Sockets) -> None:
     near, far = unix_datagram(sockets, "near"), unix_datagram(sockets, "far")
     near.stdlib.connect(far.getsockname())

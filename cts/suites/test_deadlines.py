@@ -123,6 +123,7 @@ def test_multishot_ends_at_its_deadline(timed_proactor: Proactor, sockets: Socke
     client.close()
 
 
+@pytest.mark.ring_rule(7)
 def test_what_a_whole_receive_had_moved_is_named(timed_proactor: Proactor, sockets: Sockets) -> None:
     near, far = sockets.tcp_pair()
     far.stdlib.send(b"abc")
@@ -132,6 +133,7 @@ def test_what_a_whole_receive_had_moved_is_named(timed_proactor: Proactor, socke
     assert (receive.error.partial_bytes, bytes(buffer[:3])) == (3, b"abc")
 
 
+@pytest.mark.ring_rule(4)
 def test_a_cancellation_before_the_deadline_is_a_cancellation(timed_proactor: Proactor, sockets: Sockets) -> None:
     near, _far = sockets.tcp_pair()
     receive = RecvBytes(near, 10, timeout=10)
@@ -160,6 +162,7 @@ def test_limits_can_be_taken_away(timed_proactor: Proactor, sockets: Sockets) ->
     settle(timed_proactor, receive)
 
 
+@pytest.mark.ring_rule(4)
 def test_a_step_that_times_out_ends_its_chain(
     timed_proactor: Proactor, sockets: Sockets, completions: Completions
 ) -> None:
@@ -174,6 +177,7 @@ def test_a_step_that_times_out_ends_its_chain(
     assert completions.outcomes == [(1, "ok"), (2, "DeadlineExceeded"), (3, "cancelled")]
 
 
+@pytest.mark.ring_rule(4)
 def test_a_chain_goes_on_behind_a_step_that_is_in_time(
     timed_proactor: Proactor, sockets: Sockets, completions: Completions
 ) -> None:

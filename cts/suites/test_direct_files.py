@@ -70,6 +70,7 @@ def test_a_file_that_is_taken_over_knows_that_it_is_direct(direct_file: File) ->
         os.O_RDWR | os.O_EXCL,
     ],
 )
+@pytest.mark.regression("open-flags-not-checked")
 def test_flags_that_contradict_each_other_are_refused(proactor: Proactor, tmp_path: Path, flags: int) -> None:
     with pytest.raises(ValueError, match="open_flags"):
         proactor.submit(FileOpen(tmp_path / "file", flags))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
@@ -203,6 +204,21 @@ def test_a_wait_can_be_cancelled_from_another_thread(proactor: Proactor, event: 
     assert isinstance(wait.error, OperationCancelled)
 
 
+@pytest.mark.reference("EventTest.RetainRelease")
+def test_a_wait_keeps_its_event_open(proactor: Proactor) -> None:
+    event = Event()
+    peer = os.dup(event.fileno())
+    wait = EventWait(event)
+    start(proactor, wait)
+    del event
+    gc.collect()
+    os.eventfd_write(peer, 1)
+    settle(proactor, wait)
+    os.close(peer)
+    wait.event.close()
+    assert wait.error is None
+
+
 def test_a_wait_has_a_deadline(proactor: Proactor, event: Event) -> None:
     assert isinstance(finish(proactor, EventWait(event, timeout=0.005)).error, DeadlineExceeded)
 
@@ -351,6 +367,18 @@ def test_a_source_calls_back_when_its_descriptor_is_readable(proactor: Proactor)
         source.close()
         proactor.poll(0)
     assert (callback.read, callback.seen) == (b"hello", [PollEvents.IN])
+
+
+@pytest.mark.reference("EventSourceEventfdTest.RegisterUnregister")
+def test_a_source_is_active_until_it_is_closed(proactor: Proactor) -> None:
+    descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+    source = EventSource(proactor, descriptor, lambda source, events: None)
+    was_active = source.is_active
+    source.close()
+    source.close()
+    poll_until(proactor, lambda: not proactor.statistics()["in_flight"])
+    os.close(descriptor)
+    assert (was_active, source.is_active) == (True, False)
 
 
 @pytest.mark.reference("EventSourceEventfdTest.MultipleSignals")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import gc
 import os
 from pathlib import Path
 
 import pytest
 
-from cts.support import Files, finish, pattern, perform, settle
+from cts.support import Completions, Files, finish, pattern, perform, poll_until, settle
 from proactor_trio.proactor import (
     ClosedResourceError,
     File,
@@ -19,6 +20,8 @@ from proactor_trio.proactor import (
     FileSync,
     FileWrite,
     Proactor,
+    StatusCode,
+    status_of,
 )
 
 MEBIBYTE = 1 << 20
@@ -26,6 +29,7 @@ MEBIBYTE = 1 << 20
 # Opening -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.reference("FileTest.OpenExistingFileForRead")
 def test_open_gives_a_file(proactor: Proactor, files: Files, tmp_path: Path) -> None:
     (tmp_path / "there").write_bytes(b"contents")
     file = files.keep(perform(proactor, FileOpen(tmp_path / "there")))
@@ -38,11 +42,13 @@ def test_a_path_may_be_text_bytes_or_path_like(proactor: Proactor, files: Files,
     files.keep(perform(proactor, FileOpen(convert(tmp_path / "übung"))))
 
 
+@pytest.mark.ring_rule(23)
 def test_an_opened_file_is_not_inherited(proactor: Proactor, files: Files, tmp_path: Path) -> None:
     file = files.keep(perform(proactor, FileOpen(tmp_path / "new", os.O_CREAT | os.O_RDWR)))
     assert fcntl.fcntl(file.fileno(), fcntl.F_GETFD) & fcntl.FD_CLOEXEC
 
 
+@pytest.mark.reference("FileTest.OpenWithCreateCreatesNewFile")
 def test_open_creates_with_the_mode_less_the_umask(proactor: Proactor, files: Files, tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
@@ -77,6 +83,12 @@ def test_an_open_that_fails_names_the_file(
     assert failure.value.filename == path
 
 
+@pytest.mark.reference("FileTest.OpenNonExistentFileFailsNotFound")
+def test_a_file_that_does_not_exist_is_not_found(proactor: Proactor, tmp_path: Path) -> None:
+    opening = finish(proactor, FileOpen(tmp_path / "missing"))
+    assert (status_of(opening.error), opening.result) == (StatusCode.NOT_FOUND, None)
+
+
 def test_a_path_with_a_null_character_is_refused() -> None:
     with pytest.raises(ValueError, match="path"):
         FileOpen("a\0b")
@@ -85,6 +97,7 @@ def test_a_path_with_a_null_character_is_refused() -> None:
 # Reading and writing -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.reference("FileTest.ReadAtOffset")
 def test_read_gives_the_bytes_at_the_offset(proactor: Proactor, files: Files) -> None:
     file = files.holding(b"0123456789")
     buffer = bytearray(4)
@@ -92,6 +105,7 @@ def test_read_gives_the_bytes_at_the_offset(proactor: Proactor, files: Files) ->
     assert buffer == b"3456"
 
 
+@pytest.mark.reference("FileTest.ReadPastEOFShortRead")
 def test_read_over_the_end_gives_what_is_there(proactor: Proactor, files: Files) -> None:
     file = files.holding(b"0123456789")
     buffer = bytearray(100)
@@ -100,6 +114,7 @@ def test_read_over_the_end_gives_what_is_there(proactor: Proactor, files: Files)
 
 
 @pytest.mark.parametrize("offset", [10, 11, 1 << 40])
+@pytest.mark.reference("FileTest.ReadBeyondEOFReturnsZeroBytes")
 def test_read_at_or_behind_the_end_is_zero(proactor: Proactor, files: Files, offset: int) -> None:
     file = files.holding(b"0123456789")
     assert perform(proactor, FileRead(file, bytearray(10), offset)) == 0
@@ -115,6 +130,7 @@ def test_read_does_not_move_the_position_of_the_descriptor(proactor: Proactor, f
     assert os.lseek(file.fileno(), 0, os.SEEK_CUR) == 0
 
 
+@pytest.mark.reference("FileTest.WriteAtOffset")
 def test_write_stands_at_the_offset(proactor: Proactor, files: Files, tmp_path: Path) -> None:
     file = files.holding(b"0123456789")
     assert perform(proactor, FileWrite(file, b"abc", 4)) == 3
@@ -127,6 +143,7 @@ def test_write_behind_the_end_leaves_a_hole_of_zeros(proactor: Proactor, files: 
     assert (tmp_path / "file").read_bytes() == bytes(5) + b"abc"
 
 
+@pytest.mark.reference("FileTest.WriteAndReadBack")
 def test_what_was_written_is_read_back(proactor: Proactor, files: Files) -> None:
     file = files.holding()
     contents = pattern(100_000)
@@ -137,6 +154,7 @@ def test_what_was_written_is_read_back(proactor: Proactor, files: Files) -> None
 
 
 @pytest.mark.parametrize("length", [256 * 1024 - 1, 256 * 1024, 256 * 1024 + 1, 3 * MEBIBYTE])
+@pytest.mark.reference("FileTest.ReadEntireFile")
 def test_a_large_read_is_complete(proactor: Proactor, files: Files, length: int) -> None:
     contents = pattern(length)
     file = files.holding(contents)
@@ -145,12 +163,16 @@ def test_a_large_read_is_complete(proactor: Proactor, files: Files, length: int)
     assert buffer == contents
 
 
-def test_a_large_write_is_complete(proactor: Proactor, files: Files, tmp_path: Path) -> None:
-    contents = pattern(3 * MEBIBYTE)
-    assert perform(proactor, FileWrite(files.holding(), contents, 0)) == len(contents)
-    assert (tmp_path / "file").read_bytes() == contents
+@pytest.mark.reference("FileTest.LargeWriteAndReadBack")
+def test_a_large_write_is_complete_and_read_back(proactor: Proactor, files: Files, tmp_path: Path) -> None:
+    contents, buffer = pattern(3 * MEBIBYTE), bytearray(3 * MEBIBYTE)
+    file = files.holding()
+    assert perform(proactor, FileWrite(file, contents, 0)) == len(contents)
+    assert perform(proactor, FileRead(file, buffer, 0)) == len(contents)
+    assert (tmp_path / "file").read_bytes() == buffer == contents
 
 
+@pytest.mark.reference("FileTest.ConcurrentReadsAtDifferentOffsets")
 def test_many_reads_in_flight_at_different_offsets(proactor: Proactor, files: Files) -> None:
     contents = pattern(64 * 4096)
     file = files.holding(contents)
@@ -223,6 +245,7 @@ def test_sync_completes_with_none(proactor: Proactor, files: Files, data_only: b
     assert perform(proactor, FileSync(file, data_only=data_only)) is None
 
 
+@pytest.mark.reference("FileTest.AsyncClose")
 def test_close_closes_the_descriptor(proactor: Proactor, files: Files) -> None:
     file = files.holding(b"x")
     descriptor = file.fileno()
@@ -232,6 +255,7 @@ def test_close_closes_the_descriptor(proactor: Proactor, files: Files) -> None:
         os.fstat(descriptor)
 
 
+@pytest.mark.reference("FileTest.WriteFlushClose")
 def test_write_sync_close_read_back_elsewhere(proactor: Proactor, files: Files, tmp_path: Path) -> None:
     file = perform(proactor, FileOpen(tmp_path / "new", os.O_CREAT | os.O_RDWR))
     perform(proactor, FileWrite(file, b"kept", 0))
@@ -254,6 +278,21 @@ def test_a_closed_file_is_refused_at_submission(proactor: Proactor, files: Files
     perform(proactor, FileClose(file))
     with pytest.raises(ClosedResourceError, match="file was closed"):
         proactor.submit(make(file))
+
+
+@pytest.mark.reference("FileTest.ImportRetainRelease")
+def test_a_file_that_was_taken_over_stays_open_while_an_operation_names_it(
+    proactor: Proactor, tmp_path: Path, completions: Completions
+) -> None:
+    (tmp_path / "there").write_bytes(pattern(MEBIBYTE))
+    buffer = bytearray(MEBIBYTE)
+    proactor.submit(FileRead(File(os.open(tmp_path / "there", os.O_RDONLY)), buffer, 0, completions))
+    gc.collect()
+    poll_until(proactor, lambda: len(completions) == 1)
+    read = completions.operations[0]
+    assert isinstance(read, FileRead)
+    read.file.close()
+    assert buffer == pattern(MEBIBYTE)
 
 
 def test_a_dropped_open_file_is_closed_with_a_warning(tmp_path: Path) -> None:

@@ -80,6 +80,7 @@ def test_what_cannot_harm_does_not_crash_in_the_child(proactor: Proactor, call: 
     assert in_child(child) == ""
 
 
+@pytest.mark.ring_rule(10)
 def test_the_parent_goes_on(proactor: Proactor, sockets: Sockets) -> None:
     near, far = sockets.tcp_pair()
     receive = RecvBytes(near, 10)

@@ -90,6 +90,7 @@ def test_private_and_shared_do_not_meet(futexes: Proactor, word: memoryview) -> 
 
 @pytest.mark.parametrize("value", [0, 1])
 @pytest.mark.reference("FutexTest.FutexChainedOperations")
+@pytest.mark.ring_rule(3)
 def test_a_chain_goes_on_behind_a_wait_also_if_the_word_has_changed_already(
     futexes: Proactor, word: memoryview, completions: Completions, value: int
 ) -> None:
@@ -198,6 +199,7 @@ def test_readiness_backends_refuse_them_by_name(configuration: Configuration, pr
         proactor.submit(FutexWait(bytearray(4), 0))
 
 
+@pytest.mark.ring_rule(3)
 def test_behind_a_cancelled_wait_nothing_happens(futexes: Proactor, word: memoryview, completions: Completions) -> None:
     """A kernel's link goes on behind a cancelled futex wait (seen on Linux 6.18), so it is not used for that."""
     steps = (FutexWait(word, 0, completions, 1, LINKED), Nop(completions, 2))

@@ -71,6 +71,7 @@ def test_states_follow_the_table(proactor: Proactor) -> None:
     ]
 
 
+@pytest.mark.reference("TsanBridgeTest.SingleThreadReuse")
 def test_one_object_can_be_submitted_again_and_again(proactor: Proactor, completions: Completions) -> None:
     nop = Nop(completions)
     for _ in range(10):
@@ -291,6 +292,7 @@ def test_a_read_lands_in_memory_that_everybody_else_dropped(proactor: Proactor, 
     assert landed == [contents] * 4
 
 
+@pytest.mark.reference("SocketTest.SocketRetainRelease")
 def test_a_socket_in_use_stays_open_when_it_is_dropped(proactor: Proactor, sockets: Sockets) -> None:
     listener = sockets.listener()
     client = sockets.client_of(listener)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -87,7 +89,7 @@ def test_many_in_flight_all_arrive(make: Callable[..., Proactor]) -> None:
     assert sorted(mailbox.wait_for(50)) == list(range(50))
 
 
-@pytest.mark.reference("MessageTest.LinkChainTimerThenMessage")
+@pytest.mark.regression("message-before-its-turn")
 def test_in_a_chain_nothing_is_sent_before_its_turn(make: Callable[..., Proactor]) -> None:
     source, target = make(), make()
     mailbox = Mailbox(target)
@@ -100,6 +102,20 @@ def test_in_a_chain_nothing_is_sent_before_its_turn(make: Callable[..., Proactor
     settle(source, message)
     target.poll(0)
     assert (mailbox.received, message.state) == ([], OperationState.DONE)
+
+
+@pytest.mark.reference("MessageTest.LinkChainTimerThenMessage")
+def test_behind_a_timer_it_is_sent_when_the_timer_has_fired(
+    make: Callable[..., Proactor], completions: Completions
+) -> None:
+    source, target = make(), make()
+    mailbox = Mailbox(target)
+    due = time.monotonic() + 0.01
+    steps = (Timer(due, completions, "timer", LINKED), Message(target, 8, completions, "message"))
+    source.submit(*steps)
+    settle(source, *steps)
+    assert (mailbox.wait_for(1), completions.labels) == ([8], ["timer", "message"])
+    assert time.monotonic() >= due
 
 
 def test_in_a_chain_it_is_sent_when_its_turn_comes(make: Callable[..., Proactor], completions: Completions) -> None:
@@ -118,6 +134,25 @@ def test_fire_and_forget_is_delivered_in_order(make: Callable[..., Proactor]) ->
     for number in range(5):
         target.send_message(number)
     assert mailbox.wait_for(5) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.reference("MessageTest.SkipSourceCompletion")
+def test_fire_and_forget_completes_nowhere(make: Callable[..., Proactor]) -> None:
+    source, target = make(), make()
+    mailbox = Mailbox(target)
+    target.send_message(6)
+    assert mailbox.wait_for(1) == [6]
+    assert [proactor.statistics()["delivered"] for proactor in (source, target)] == [0, 0]
+
+
+@pytest.mark.reference("MessageTest.SkipSourceCompletion")
+def test_a_message_of_which_nobody_is_told_arrives_after_it_was_dropped(make: Callable[..., Proactor]) -> None:
+    source, target = make(), make()
+    mailbox = Mailbox(target)
+    source.submit(Message(target, 6))
+    gc.collect()
+    poll_until(source, lambda: not source.statistics()["in_flight"])
+    assert mailbox.wait_for(1) == [6]
 
 
 @pytest.mark.reference("MessageTest.SendMessageFromMultipleThreads")

@@ -43,6 +43,7 @@ class Collected:
 
 @both_kinds
 @pytest.mark.reference("MultishotTest.MultishotRecv_MultipleMessages")
+@pytest.mark.regression("multishot-receive-into-a-buffer")
 def test_it_delivers_each_message_with_more(proactor: Proactor, sockets: Sockets, kind: str) -> None:
     near, far = sockets.pair(kind)
     collected = Collected()

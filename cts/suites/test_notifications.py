@@ -213,6 +213,7 @@ def test_a_chain_goes_on_behind_a_wait(proactor: Proactor, pair: tuple[Any, Any]
     assert completions.outcomes == [(1, "ok"), (2, "ok")]
 
 
+@pytest.mark.regression("signal-before-its-turn")
 def test_in_a_chain_that_breaks_nothing_is_signalled(proactor: Proactor) -> None:
     notification = Notification()
     wait = NotificationWait(Notification(), flags=LINKED)
@@ -233,6 +234,7 @@ def test_two_notifications_make_a_round_trip(proactor: Proactor) -> None:
     settle(proactor, answer, wait)
 
 
+@pytest.mark.regression("late-cancel-of-notification-waits")
 def test_a_cancelled_wait_leaves_the_notification_usable(proactor: Proactor, pair: tuple[Any, Any]) -> None:
     waiting, signalled = pair
     wait = NotificationWait(waiting)
@@ -321,6 +323,7 @@ def test_a_thread_waits_no_longer_than_its_timeout(pair: tuple[Any, Any]) -> Non
     assert not pair[0].wait(0.005)
 
 
+@pytest.mark.reference("NotificationTest.BroadcastWake")
 def test_a_signal_of_all_wakes_all_blocked_threads(threads: ThreadPoolExecutor, pair: tuple[Any, Any]) -> None:
     futures = [blocked(threads, pair[0]) for _ in range(4)]
     pair[1].signal()

@@ -107,6 +107,7 @@ def test_what_the_owner_has_made_is_ended_by_no_other(proactor: Proactor, call: 
 
 
 @pytest.mark.parametrize("register", [register_slab, register_dmabuf])
+@pytest.mark.ring_rule(14)
 def test_registering_is_refused_to_others(proactor: Proactor, register: Any) -> None:
     descriptor = os.memfd_create("stand-in", os.MFD_CLOEXEC)
     os.ftruncate(descriptor, 4096)

@@ -86,6 +86,7 @@ def test_a_result_that_came_before_the_cancellation_is_returned(run: Run, socket
     run(main)
 
 
+@pytest.mark.ring_rule(7)
 def test_a_whole_receive_with_a_part_returns_the_part_to_a_cancelled_task(run: Run, sockets: Sockets) -> None:
     near, far = sockets.tcp_pair()
 
@@ -169,6 +170,7 @@ def test_an_error_of_the_system_is_raised(run: Run, sockets: Sockets) -> None:
 # Before anything is submitted ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.ring_rule(20)
 def test_in_a_cancelled_scope_nothing_is_submitted(run: Run, sockets: Sockets) -> None:
     near, far = sockets.tcp_pair()
 
@@ -184,6 +186,7 @@ def test_in_a_cancelled_scope_nothing_is_submitted(run: Run, sockets: Sockets) -
         far.stdlib.recv(1)
 
 
+@pytest.mark.ring_rule(20)
 def test_awaiting_is_a_checkpoint_also_when_the_result_is_there(run: Run, sockets: Sockets) -> None:
     near, _ = sockets.tcp_pair()
     order = []

@@ -389,6 +389,8 @@ def test_idle_connections_hold_no_buffer(proactor: Proactor, make_pool: MakePool
 
 
 @both_forms
+@pytest.mark.regression("empty-pool-does-not-pause")
+@pytest.mark.ring_rule(8)
 def test_without_a_buffer_it_pauses_and_goes_on_when_one_comes_back(
     proactor: Proactor, pool: BufferPool, sockets: Sockets, form: OperationFlags
 ) -> None:
@@ -417,6 +419,7 @@ def test_a_newcomer_does_not_push_out_who_is_paused(
     cancel(proactor, receive)
 
 
+@pytest.mark.ring_rule(8)
 def test_a_paused_receive_loses_no_byte_of_what_comes_meanwhile(
     proactor: Proactor, pool: BufferPool, sockets: Sockets
 ) -> None:
@@ -432,6 +435,7 @@ def test_a_paused_receive_loses_no_byte_of_what_comes_meanwhile(
 
 
 @both_forms
+@pytest.mark.regression("lease-threads")
 def test_a_buffer_given_back_by_another_thread_wakes_the_proactor(
     proactor: Proactor, pool: BufferPool, sockets: Sockets, form: OperationFlags
 ) -> None:
@@ -477,6 +481,7 @@ def test_other_operations_go_on_while_a_receive_is_paused(
 
 
 @both_forms
+@pytest.mark.ring_rule(8)
 def test_connections_take_turns_when_there_is_one_buffer(
     proactor: Proactor, make_pool: MakePool, sockets: Sockets, form: OperationFlags
 ) -> None:

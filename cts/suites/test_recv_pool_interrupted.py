@@ -86,6 +86,7 @@ def test_interrupts_at_random_moments_lose_neither_bytes_nor_buffers(
 
 
 @both_forms
+@pytest.mark.ring_rule(17)
 def test_an_interrupt_at_any_place_of_poll_loses_neither_bytes_nor_buffers(
     proactor: Proactor, pool: BufferPool, sockets: Sockets, form: OperationFlags
 ) -> None:

@@ -72,6 +72,7 @@ def test_switched_off_by_the_mask_it_is_not_used(make_proactor: Callable[..., Pr
 # What goes through it ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.regression("fixed-files-unused")
 def test_operations_reach_the_registered_file_whatever_became_of_its_number(
     proactor: Proactor, sockets: Sockets
 ) -> None:

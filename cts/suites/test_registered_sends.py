@@ -67,6 +67,7 @@ def test_a_registered_buffer_arrives(
     assert completions.results == [SIZE]
 
 
+@pytest.mark.reference("SendFlagsTest.ZeroCopySendRegisteredSlab")
 def test_it_is_named_by_its_place_where_the_kernel_has_a_table(
     proactor: Proactor, pair: tuple[Socket, Socket], region: Region, completions: Completions
 ) -> None:
@@ -194,6 +195,7 @@ def test_a_receive_from_a_datagram_socket_fills_spans(proactor: Proactor, socket
     ],
     ids=["Recv", "Recv of two", "multishot Recv", "RecvFrom"],
 )
+@pytest.mark.regression("regions-not-retained")
 def test_a_region_with_an_operation_in_flight_cannot_be_closed(
     proactor: Proactor, sockets: Sockets, make: Callable[[Socket, Span], Operation]
 ) -> None:

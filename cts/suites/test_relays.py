@@ -136,6 +136,22 @@ def test_firings_are_not_counted_by_poll(proactor: Proactor, handles: Handles) -
     assert counted == 0
 
 
+@pytest.mark.needs("native_links")
+@pytest.mark.regression("relays-not-in-the-kernel")
+def test_a_one_shot_relay_of_descriptors_is_made_by_the_kernel(
+    proactor: Proactor, handles: Handles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(descriptor: int, data: bytes) -> int:
+        pytest.fail("written in user space")
+
+    source, sink = handles.eventfd(), handles.eventfd()
+    relay = Relay(proactor, source, SignalHandle(sink, 7))
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", refuse)
+        fire_once(proactor, relay, lambda: os.eventfd_write(source, 1))
+    assert os.eventfd_read(sink) == 7
+
+
 # Once, and again -------------------------------------------------------------------------------------------------
 
 
@@ -176,7 +192,7 @@ def test_a_persistent_relay_reads_its_source(proactor: Proactor, handles: Handle
     proactor.poll(0)
 
 
-@pytest.mark.reference("RelayPosixTest.MultipleActiveRelays", "RelayTest.MultipleNotificationRelays")
+@pytest.mark.reference("RelayPosixTest.MultipleActiveRelays")
 def test_several_relays_are_told_apart(proactor: Proactor, handles: Handles) -> None:
     pairs = [(handles.eventfd(), handles.eventfd()) for _ in range(4)]
     relays = [Relay(proactor, source, SignalHandle(sink, 1 + index)) for index, (source, sink) in enumerate(pairs)]
@@ -184,6 +200,19 @@ def test_several_relays_are_told_apart(proactor: Proactor, handles: Handles) -> 
         os.eventfd_write(source, 1)
     poll_until(proactor, lambda: all(relay.fired for relay in relays))
     assert [os.eventfd_read(sink) for _source, sink in pairs] == [1, 2, 3, 4]
+
+
+@pytest.mark.reference("RelayTest.MultipleNotificationRelays")
+def test_several_relays_of_notifications_are_told_apart(proactor: Proactor) -> None:
+    pairs = [(Notification(), Notification()) for _ in range(4)]
+    relays = [Relay(proactor, source, SignalNotification(sink)) for source, sink in pairs]
+    for index in (3, 1):
+        pairs[index][0].signal()
+    poll_until(proactor, lambda: relays[1].fired and relays[3].fired)
+    assert [sink.query_epoch() for _source, sink in pairs] == [0, 1, 0, 1]
+    for relay in relays:
+        relay.close()
+    proactor.poll(0)
 
 
 def test_one_notification_feeds_many_sinks(proactor: Proactor) -> None:
@@ -253,6 +282,8 @@ def test_an_owned_source_is_closed_with_the_proactor(make_proactor: Callable[...
 
 
 @pytest.mark.reference("RelayPosixTest.ErrorSensitiveSuppressesSinkOnPollHup")
+@pytest.mark.regression("error-sensitive")
+@pytest.mark.ring_rule(18)
 def test_a_hang_up_alone_does_not_fire_an_error_sensitive_relay(proactor: Proactor, handles: Handles) -> None:
     sink = handles.eventfd()
     errors: list[BaseException] = []
@@ -263,6 +294,7 @@ def test_a_hang_up_alone_does_not_fire_an_error_sensitive_relay(proactor: Proact
     assert (relay.fired, errors) == (0, [relay.error])
 
 
+@pytest.mark.regression("error-sensitive")
 def test_data_beside_a_hang_up_fires_it(proactor: Proactor, handles: Handles) -> None:
     sink = handles.eventfd()
     with pipe() as (reader, writer):

@@ -104,6 +104,7 @@ def test_eight_buffers_are_taken(proactor: Proactor, sockets: Sockets, kind: str
         (lambda socket: Send(socket, [b"x"] * 9), "data"),
     ],
 )
+@pytest.mark.regression("too-many-buffers")
 def test_nine_buffers_are_refused(
     proactor: Proactor, sockets: Sockets, make: Callable[[Socket], Operation], name: str
 ) -> None:

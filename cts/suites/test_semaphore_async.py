@@ -257,6 +257,7 @@ def test_a_wait_ends_with_the_failure_of_any_semaphore(
 
 @pytest.mark.parametrize("mode", [ALL, ANY])
 @pytest.mark.reference("SemaphoreAsyncTest.WaitSemaphoreAlreadyFailed")
+@pytest.mark.regression("value-before-failure")
 def test_a_failure_goes_before_values_that_were_reached(
     proactor: Proactor, semaphores: list[SemaphoreSource], mode: WaitMode
 ) -> None:

@@ -104,6 +104,7 @@ def test_a_value_that_is_there_already_lets_it_go_on(chaining: Proactor, scene: 
     assert (scene.completions.outcomes, scene.arrived()) == (ALL_WELL, b"seven")
 
 
+@pytest.mark.ring_rule(3)
 def test_a_signal_before_the_kernel_has_begun_to_wait_is_not_lost(chaining: Proactor, scene: Scene) -> None:
     chaining.submit(*scene.steps)
     scene.semaphore.signal(7)
@@ -112,6 +113,7 @@ def test_a_signal_before_the_kernel_has_begun_to_wait_is_not_lost(chaining: Proa
 
 
 @pytest.mark.reference("SemaphoreLinkedTest.LinkedWaitFailureCancelsChain")
+@pytest.mark.ring_rule(3)
 def test_a_failure_of_the_semaphore_ends_the_chain(chaining: Proactor, scene: Scene) -> None:
     start(chaining, *scene.steps)
     scene.semaphore.fail(LookupError("gone"))
@@ -129,6 +131,7 @@ def test_a_failure_from_another_thread_wakes_it(chaining: Proactor, scene: Scene
     assert [outcome(error) for error in scene.completions.errors] == ["LookupError", "cancelled", "cancelled"]
 
 
+@pytest.mark.ring_rule(3)
 def test_cancelling_the_wait_ends_the_chain_and_nothing_is_sent(chaining: Proactor, scene: Scene) -> None:
     start(chaining, *scene.steps)
     chaining.cancel(scene.wait)
@@ -146,6 +149,7 @@ def test_a_cancellation_that_races_with_the_signal_ends_in_one_of_two_ways(chain
     assert (scene.completions.outcomes, scene.arrived()) in ((ALL_WELL, b"seven"), (ALL_CANCELLED, b""))
 
 
+@pytest.mark.ring_rule(2)
 def test_all_steps_cancelled_in_the_enter_that_wakes_end_once(chaining: Proactor, scene: Scene) -> None:
     start(chaining, *scene.steps)
     scene.semaphore.signal(7)
@@ -184,6 +188,7 @@ def test_closing_the_proactor_ends_the_chain(make_proactor: Callable[..., Proact
     scene.semaphore.signal(7)
 
 
+@pytest.mark.ring_rule(4, 5)
 def test_a_short_transfer_behind_the_wait_ends_the_chain(
     chaining: Proactor, sockets: Sockets, completions: Completions, link: OperationFlags
 ) -> None:
@@ -202,6 +207,7 @@ def test_a_short_transfer_behind_the_wait_ends_the_chain(
     assert (completions.outcomes, steps[1].result) == ([(1, "ok"), (2, "ok"), (3, "cancelled")], 3)
 
 
+@pytest.mark.ring_rule(3)
 def test_all_waits_for_the_last(chaining: Proactor, completions: Completions, link: OperationFlags) -> None:
     semaphores = [TimelineSemaphore() for _ in range(3)]
     steps = (SemaphoreWait(semaphores, [1, 2, 3], WaitMode.ALL, completions, 1, link), Nop(completions, 2))

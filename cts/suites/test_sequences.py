@@ -12,6 +12,7 @@ from cts.support import Completions, Sockets, finish, pattern, settle, start
 from proactor_trio.proactor import (
     Aborted,
     Connect,
+    DataLoss,
     DeadlineExceeded,
     FailedPrecondition,
     Nop,
@@ -24,7 +25,9 @@ from proactor_trio.proactor import (
     RecvBytes,
     Send,
     Sequence,
+    StatusCode,
     Timer,
+    status_of,
 )
 
 LINKED = OperationFlags.LINKED
@@ -232,17 +235,27 @@ def test_step_fn_may_change_the_next_step(proactor: Proactor) -> None:
     assert sequence.error is None
 
 
-@pytest.mark.parametrize("at", [0, 1])
-@pytest.mark.reference("SequenceOperationTest.StepFnAbort", "SequenceOperationTest.StepFnErrorOnLastStep")
-def test_what_step_fn_raises_is_the_sequences_error_also_after_the_last_step(proactor: Proactor, at: int) -> None:
+@pytest.mark.reference("SequenceOperationTest.StepFnAbort")
+def test_what_step_fn_raises_is_the_sequences_error_and_no_further_step_is_made(proactor: Proactor) -> None:
     steps = [Nop(), Nop()]
 
-    def refuse(_sequence: Sequence, completed: Operation, _following: Operation | None) -> None:
-        if completed is steps[at]:
-            raise Aborted("enough")
+    def refuse(_sequence: Sequence, _completed: Operation, _following: Operation | None) -> None:
+        raise Aborted("enough")
 
     sequence = finish(proactor, Sequence(steps, refuse))
-    assert isinstance(sequence.error, Aborted)
+    assert (status_of(sequence.error), steps[1].state) == (StatusCode.ABORTED, OperationState.NEW)
+
+
+@pytest.mark.reference("SequenceOperationTest.StepFnErrorOnLastStep")
+def test_what_step_fn_raises_after_the_last_step_is_the_sequences_error(proactor: Proactor) -> None:
+    steps = [Nop(), Nop()]
+
+    def refuse_the_last(_sequence: Sequence, _completed: Operation, following: Operation | None) -> None:
+        if following is None:
+            raise DataLoss("found too late")
+
+    sequence = finish(proactor, Sequence(steps, refuse_the_last))
+    assert (status_of(sequence.error), steps[1].error) == (StatusCode.DATA_LOSS, None)
 
 
 def test_a_next_step_that_cannot_be_submitted_ends_it(proactor: Proactor, sockets: Sockets) -> None:
@@ -381,8 +394,9 @@ def test_a_scope_ends_the_whole(run: Callable[..., Any], sockets: Sockets, step_
     "SequenceOperationTest.LINKEDOnSequenceRejected", "SequenceOperationTest.LINKEDOnSequenceWithStepFnRejected"
 )
 def test_it_cannot_have_a_successor(proactor: Proactor, step_fn: Any) -> None:
-    with pytest.raises(ValueError, match="flags: Sequence"):
+    with pytest.raises(ValueError, match="flags: Sequence") as refused:
         proactor.submit(Sequence([Nop()], step_fn, flags=LINKED), Nop())
+    assert status_of(refused.value) is StatusCode.INVALID_ARGUMENT
 
 
 def test_without_step_fn_only_its_last_step_can_be_one_that_has_no_successor(

@@ -22,9 +22,11 @@ from proactor_trio.proactor import (
     SharedBufferPool,
     SharedLease,
     Slab,
+    StatusCode,
     Synchronization,
     register_slab,
     shared_pool_storage_size,
+    status_of,
 )
 from proactor_trio.proactor.memory import slot_words
 from proactor_trio.proactor.memory.slot_words import HAS_ATOMICS
@@ -88,23 +90,26 @@ def test_a_new_pool_has_all_buffers(pool: SharedBufferPool) -> None:
 
 @pytest.mark.reference("SharedBufferPoolTest.OpenValidatesMagic")
 def test_storage_without_a_pool_is_refused(arena: Arena) -> None:
-    with pytest.raises(ValueError, match="no pool was created in it"):
+    with pytest.raises(ValueError, match="no pool was created in it") as refused:
         arena.open()
+    assert status_of(refused.value) is StatusCode.INVALID_ARGUMENT
 
 
 @pytest.mark.reference("SharedBufferPoolTest.OpenValidatesVersionMismatch")
 def test_a_pool_of_another_version_is_refused(arena: Arena) -> None:
     arena.create().close()
     arena.storage[12:16] = struct.pack("<I", 99)
-    with pytest.raises(ValueError, match="version 99"):
+    with pytest.raises(ValueError, match="version 99") as refused:
         arena.open()
+    assert status_of(refused.value) is StatusCode.INVALID_ARGUMENT
 
 
 @pytest.mark.reference("SharedBufferPoolTest.OpenValidatesBufferSizeMismatch")
 def test_buffers_of_another_size_are_refused(arena: Arena) -> None:
     arena.create().close()
-    with Slab.allocate(BUFFER_BYTES * 2, COUNT) as slab, pytest.raises(ValueError, match="buffer_size 64"):
+    with Slab.allocate(BUFFER_BYTES * 2, COUNT) as slab, pytest.raises(ValueError, match="buffer_size 64") as refused:
         SharedBufferPool.open(arena.storage, slab)
+    assert status_of(refused.value) is StatusCode.INVALID_ARGUMENT
 
 
 def test_another_number_of_buffers_is_refused(arena: Arena) -> None:

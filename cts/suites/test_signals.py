@@ -72,12 +72,14 @@ def not_to_be_called(subscription: SignalSubscription, signal: Signal) -> None:
 
 @pytest.mark.parametrize("which", Signal)
 @pytest.mark.reference("SignalTest.SignalName")
+@pytest.mark.regression("signal-names")
 def test_a_signal_has_a_name(which: Signal) -> None:
     assert signal_name(which) == signal_name(which.value) == which.name
 
 
 @pytest.mark.parametrize("value", [0, 7, -1, 99])
 @pytest.mark.reference("SignalTest.SignalName")
+@pytest.mark.regression("signal-names")
 def test_what_is_no_signal_is_called_unknown(value: int) -> None:
     assert signal_name(value) == "UNKNOWN"
 
@@ -103,6 +105,7 @@ def test_a_signal_that_the_system_lacks_is_refused_by_name(proactor: Proactor, m
             SignalSubscription(proactor, Signal.HANGUP, not_to_be_called)
 
 
+@pytest.mark.ring_rule(9)
 def test_another_thread_is_refused_with_words(make_proactor: Callable[..., Proactor]) -> None:
     refusals: list[str] = []
 
@@ -170,6 +173,7 @@ def test_a_signal_ends_a_poll_that_waits(proactor: Proactor) -> None:
     subscription.close()
 
 
+@pytest.mark.ring_rule(9)
 def test_a_signal_that_the_kernel_gives_to_another_thread_ends_the_poll(proactor: Proactor) -> None:
     calls = Calls()
     subscription = SignalSubscription(proactor, Signal.USER1, calls)
@@ -334,6 +338,7 @@ def test_one_that_a_callback_closes_is_not_called_any_more(proactor: Proactor) -
     third.close()
 
 
+@pytest.mark.regression("signals-after-the-last-unsubscribe")
 def test_a_signal_can_be_subscribed_to_again(proactor: Proactor) -> None:
     for _ in range(3):
         calls = Calls()
@@ -386,6 +391,7 @@ def test_one_proactor_owns_the_signals(make_proactor: Callable[..., Proactor]) -
 
 
 @pytest.mark.parametrize("end", ["the last subscription", "the proactor"])
+@pytest.mark.regression("signal-ownership")
 def test_ownership_ends(make_proactor: Callable[..., Proactor], end: str) -> None:
     owner, other = make_proactor(), make_proactor()
     subscriptions = [SignalSubscription(owner, which, not_to_be_called) for which in (Signal.USER1, Signal.USER2)]
@@ -401,6 +407,7 @@ def test_ownership_ends(make_proactor: Callable[..., Proactor], end: str) -> Non
 # Masks --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.ring_rule(9)
 def test_nothing_is_blocked_by_a_subscription(proactor: Proactor) -> None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     subscription = SignalSubscription(proactor, Signal.TERMINATE, not_to_be_called)

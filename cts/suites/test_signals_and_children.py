@@ -130,6 +130,7 @@ def test_a_child_that_is_started_while_subscribed_dies_of_sigterm(proactor: Proa
     assert child.returncode == -signal.SIGTERM
 
 
+@pytest.mark.ring_rule(9)
 def test_a_child_that_is_started_while_subscribed_has_default_handlers_and_no_blocked_mask(proactor: Proactor) -> None:
     subscriptions = [SignalSubscription(proactor, which, not_to_be_called) for which in Signal]
     status = subprocess.run(["cat", "/proc/self/status"], capture_output=True, text=True, check=True).stdout

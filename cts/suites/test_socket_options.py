@@ -7,6 +7,7 @@ import fcntl
 import os
 import socket as stdlib_socket
 import sys
+from typing import Any
 
 import pytest
 
@@ -25,6 +26,8 @@ from proactor_trio.proactor import (
     SocketOptions,
     SocketState,
     SocketType,
+    StatusCode,
+    status_of,
 )
 from proactor_trio.proactor.socket_state import SOCKET_TRANSITIONS
 
@@ -51,6 +54,7 @@ def test_a_socket_of_each_type_can_be_made(sockets: Sockets, type: SocketType) -
 
 
 @pytest.mark.parametrize("type", [SocketType.TCP, SocketType.UDP, SocketType.UNIX_STREAM], ids=lambda type: type.name)
+@pytest.mark.ring_rule(23)
 def test_a_socket_is_non_blocking_and_not_inherited(sockets: Sockets, type: SocketType) -> None:
     created = sockets.keep(Socket.of_type(type))
     assert not os.get_blocking(created.fileno())
@@ -70,9 +74,39 @@ def test_ipv6_types_do_not_speak_ipv4(sockets: Sockets) -> None:
     assert created.getsockopt(stdlib_socket.IPPROTO_IPV6, stdlib_socket.IPV6_V6ONLY) == 1
 
 
-@pytest.mark.reference(
-    "SocketTest.IPv6_AddressParsing", "SocketTest.IPv6_CreateAndBind", "SocketTest.IPv6_LoopbackSendRecv"
+@pytest.mark.parametrize(
+    ("text", "host"),
+    [
+        pytest.param("[::1]:8080", "::1", marks=pytest.mark.reference("SocketTest.IPv6_AddressParsing")),
+        pytest.param(
+            "[2001:DB8:0::7]:8080", "2001:db8::7", marks=pytest.mark.reference("SocketTest.IPv6_AddressParsing")
+        ),
+        pytest.param("[::]:8080", "::", marks=pytest.mark.reference("SocketTest.IPv6_AnyAddressParsing")),
+    ],
 )
+def test_an_ipv6_address_is_read_and_shown_in_its_one_form(text: str, host: str) -> None:
+    address = Address.from_string(text)
+    assert (address.family, address.stdlib) == (stdlib_socket.AF_INET6, (host, 8080, 0, 0))
+    assert str(address) == f"[{host}]:8080"
+
+
+@pytest.mark.reference("SocketTest.IPv6_AnyAddressParsing")
+def test_an_empty_ipv6_host_is_any() -> None:
+    assert Address.from_ipv6("", 80) == Address.from_string("[::]:80")
+
+
+@pytest.mark.reference("SocketTest.IPv6_CreateAndBind")
+def test_an_ipv6_socket_can_be_bound(sockets: Sockets) -> None:
+    try:
+        created = sockets.keep(Socket.of_type(SocketType.TCP6))
+        created.bind(Address.from_string("[::1]:0"))
+    except OSError as error:
+        pytest.skip(f"no IPv6 loopback: {error}")
+    host, port = created.getsockname()[:2]
+    assert host == "::1" and port > 0
+
+
+@pytest.mark.reference("SocketTest.IPv6_LoopbackSendRecv")
 def test_ipv6_loopback_works(proactor: Proactor, sockets: Sockets) -> None:
     try:
         listener = sockets.keep(Socket.of_type(SocketType.TCP6))
@@ -90,17 +124,22 @@ def test_ipv6_loopback_works(proactor: Proactor, sockets: Sockets) -> None:
 # Options --------------------------------------------------------------------------------------------------------------
 
 
+def option_of_the_reference(case: str, option: SocketOptions, level: str, name: str) -> Any:
+    """A parameter that covers `case`."""
+    marks = pytest.mark.reference(f"SocketPosixTest.VerifyOption_{case}")
+    return pytest.param(option, level, name, id=name, marks=marks)
+
+
 @pytest.mark.parametrize(
     ("option", "level", "name"),
     [
-        pytest.param(SocketOptions.REUSE_ADDR, "SOL_SOCKET", "SO_REUSEADDR", id="VerifyOption_ReuseAddr"),
-        pytest.param(SocketOptions.REUSE_PORT, "SOL_SOCKET", "SO_REUSEPORT", id="VerifyOption_ReusePort"),
-        pytest.param(SocketOptions.NO_DELAY, "IPPROTO_TCP", "TCP_NODELAY", id="VerifyOption_NoDelay"),
-        pytest.param(SocketOptions.KEEP_ALIVE, "SOL_SOCKET", "SO_KEEPALIVE", id="VerifyOption_KeepAlive"),
+        option_of_the_reference("ReuseAddr", SocketOptions.REUSE_ADDR, "SOL_SOCKET", "SO_REUSEADDR"),
+        option_of_the_reference("ReusePort", SocketOptions.REUSE_PORT, "SOL_SOCKET", "SO_REUSEPORT"),
+        option_of_the_reference("NoDelay", SocketOptions.NO_DELAY, "IPPROTO_TCP", "TCP_NODELAY"),
+        option_of_the_reference("KeepAlive", SocketOptions.KEEP_ALIVE, "SOL_SOCKET", "SO_KEEPALIVE"),
     ],
 )
 def test_an_option_is_set_at_creation(sockets: Sockets, option: SocketOptions, level: str, name: str) -> None:
-    """Reference: the ids."""
     with_it, without = (sockets.keep(Socket.of_type(SocketType.TCP, chosen)) for chosen in (option, SocketOptions.NONE))
     place = getattr(stdlib_socket, level), getattr(stdlib_socket, name)
     assert (bool(with_it.getsockopt(*place)), bool(without.getsockopt(*place))) == (True, False)
@@ -147,6 +186,7 @@ def test_a_raw_descriptor_can_be_taken_over(proactor: Proactor, sockets: Sockets
     assert perform(proactor, RecvBytes(imported, 10)) == b"hello"
 
 
+@pytest.mark.regression("imported-sockets-are-changed")
 def test_an_imported_descriptor_becomes_non_blocking(sockets: Sockets) -> None:
     imported = sockets.keep(Socket.from_descriptor(stdlib_socket.socket().detach()))
     assert not os.get_blocking(imported.fileno())
@@ -164,8 +204,9 @@ def test_an_imported_descriptor_is_what_the_system_says(sockets: Sockets, family
 @pytest.mark.parametrize(("descriptor", "error"), [(-1, ValueError), (1 << 31, ValueError), (None, TypeError)])
 @pytest.mark.reference("SocketPosixTest.ImportSocket_InvalidFd")
 def test_what_cannot_be_a_descriptor_is_refused(descriptor: int, error: type[Exception]) -> None:
-    with pytest.raises(error, match="descriptor"):
+    with pytest.raises(error, match="descriptor") as refused:
         Socket.from_descriptor(descriptor)
+    assert status_of(refused.value) is StatusCode.INVALID_ARGUMENT
 
 
 @pytest.mark.reference("SocketPosixTest.ImportSocket_ClosedFd")
@@ -174,7 +215,7 @@ def test_a_closed_descriptor_is_ebadf() -> None:
         descriptor = closed.fileno()
     with pytest.raises(OSError) as failure:
         Socket.from_descriptor(descriptor)
-    assert failure.value.errno == errno.EBADF
+    assert (failure.value.errno, status_of(failure.value)) == (errno.EBADF, StatusCode.FAILED_PRECONDITION)
 
 
 def test_a_descriptor_that_is_no_socket_stays_its_owners() -> None:
@@ -222,8 +263,8 @@ def test_a_connect_goes_through_connecting_to_connected(proactor: Proactor, sock
 @pytest.mark.reference("SocketTest.ConnectRefused")
 def test_a_refused_connect_leaves_the_socket_created(proactor: Proactor, sockets: Sockets) -> None:
     client = sockets.tcp()
-    finish(proactor, Connect(client, sockets.refusing_address()))
-    assert client.state is SocketState.CREATED
+    connect = finish(proactor, Connect(client, sockets.refusing_address()))
+    assert (status_of(connect.error), client.state) == (StatusCode.UNAVAILABLE, SocketState.CREATED)
 
 
 def test_a_connect_that_was_not_submitted_changes_nothing(proactor: Proactor, sockets: Sockets) -> None:
@@ -286,7 +327,8 @@ def test_a_connect_that_is_cancelled_leaves_the_socket_created(proactor: Proacto
 def test_bind_takes_an_address_object(sockets: Sockets) -> None:
     bound = sockets.tcp()
     bound.bind(Address.from_string("127.0.0.1:0"))
-    assert bound.getsockname()[1] > 0
+    host, port = bound.getsockname()
+    assert host == "127.0.0.1" and port > 0
 
 
 @on_linux

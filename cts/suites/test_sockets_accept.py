@@ -54,6 +54,7 @@ def test_accept_takes_a_connection_that_comes_later(proactor: Proactor, sockets:
     assert sockets.keep(accept.result).getpeername() == client.getsockname()
 
 
+@pytest.mark.ring_rule(23)
 def test_an_accepted_socket_is_non_blocking_and_not_inherited(proactor: Proactor, sockets: Sockets) -> None:
     listener = sockets.listener()
     sockets.client_of(listener)
@@ -90,6 +91,7 @@ def test_accept_on_a_socket_that_does_not_listen_is_einval(proactor: Proactor, s
     assert failure.value.errno == errno.EINVAL
 
 
+@pytest.mark.reference("MultishotTest.MultishotAccept_MultipleConnections")
 def test_multishot_accept_delivers_each_connection_with_more(
     proactor: Proactor, sockets: Sockets, completions: Completions
 ) -> None:
@@ -98,7 +100,25 @@ def test_multishot_accept_delivers_each_connection_with_more(
     start(proactor, accept)
     clients = [sockets.client_of(listener) for _ in range(5)]
     poll_until(proactor, lambda: len(completions) == 5)
-    assert {record.flags for record in completions.records} == {CompletionFlags.MORE}
+    peers = [sockets.keep(result).getpeername() for result in completions.results]
+    assert peers == [client.getsockname() for client in clients]
+    proactor.cancel(accept)
+    settle(proactor, accept)
+    assert [record.flags for record in completions.records] == [CompletionFlags.MORE] * 5 + [CompletionFlags.NONE]
+    assert completions.outcomes[5:] == [(None, "cancelled")]
+
+
+@pytest.mark.regression("eager-accept")
+def test_multishot_accept_goes_on_behind_what_waited_before(
+    proactor: Proactor, sockets: Sockets, completions: Completions
+) -> None:
+    listener = sockets.listener()
+    clients = [sockets.client_of(listener)]
+    accept = Accept(listener, completions, flags=MULTISHOT)
+    proactor.submit(accept)
+    poll_until(proactor, lambda: len(completions) == 1)
+    clients.append(sockets.client_of(listener))
+    poll_until(proactor, lambda: len(completions) == 2)
     peers = [sockets.keep(result).getpeername() for result in completions.results]
     assert peers == [client.getsockname() for client in clients]
     proactor.cancel(accept)
@@ -142,6 +162,7 @@ def test_a_listener_stays_usable_after_its_accept_was_cancelled(proactor: Proact
     assert isinstance(sockets.keep(perform(proactor, Accept(listener))), Socket)
 
 
+@pytest.mark.ring_rule(23)
 def test_sockets_accepted_by_a_multishot_are_non_blocking_and_not_inherited(
     proactor: Proactor, sockets: Sockets, completions: Completions
 ) -> None:

@@ -124,6 +124,21 @@ def test_a_unix_connect_with_a_full_backlog_waits_until_there_is_room(
 # A conversation ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.reference("SocketTest.MultipleExchanges")
+def test_one_connection_carries_many_exchanges(proactor: Proactor, sockets: Sockets) -> None:
+    listener, client = sockets.listener(), sockets.tcp()
+    accept, connect = Accept(listener), Connect(client, listener.getsockname())
+    proactor.submit(accept, connect)
+    settle(proactor, accept, connect)
+    server = sockets.keep(accept.result)
+    for number in range(10):
+        perform(proactor, Send(client, b"question %d" % number))
+        assert perform(proactor, RecvBytes(server, 100)) == b"question %d" % number
+        perform(proactor, Send(server, b"answer %d" % number))
+        assert perform(proactor, RecvBytes(client, 100)) == b"answer %d" % number
+
+
+@pytest.mark.reference("SocketTest.LoopbackSendRecv")
 def test_accept_connect_echo_close_fifty_times(proactor: Proactor, sockets: Sockets) -> None:
     listener = sockets.listener()
     for number in range(50):

@@ -123,6 +123,7 @@ def test_a_whole_recv_that_meets_the_end_has_what_came_before(proactor: Proactor
     assert (receive.result, bytes(buffer[:3])) == (3, b"abc")
 
 
+@pytest.mark.ring_rule(7)
 def test_a_whole_recv_whose_part_has_come_ends_with_the_part_when_it_is_cancelled(
     proactor: Proactor, sockets: Sockets
 ) -> None:

@@ -115,6 +115,7 @@ def test_the_connections_of_a_listener_keep_their_own_failures(proactor: Proacto
     ],
     ids=["Send", "Send of two", "Connect"],
 )
+@pytest.mark.regression("sticky-failure-not-enforced")
 def test_later_sends_and_connects_complete_with_it(
     proactor: Proactor, sockets: Sockets, make: Callable[[Socket], Operation]
 ) -> None:
@@ -134,6 +135,7 @@ def test_they_complete_in_the_next_poll_and_not_in_submit(
     assert completions.outcomes == [(None, "ConnectionResetError")]
 
 
+@pytest.mark.reference("ErrorPropagationTest.OperationAfterSocketError")
 def test_a_receive_still_gets_what_had_arrived(proactor: Proactor, sockets: Sockets) -> None:
     near, far = sockets.unix_pair()
     far.stdlib.send(b"last words")
@@ -143,7 +145,6 @@ def test_a_receive_still_gets_what_had_arrived(proactor: Proactor, sockets: Sock
     assert received == [b"last ", b"words", b""]
 
 
-@pytest.mark.reference("ErrorPropagationTest.OperationAfterSocketError")
 def test_a_receive_after_the_failure_is_the_end_or_the_failure(proactor: Proactor, sockets: Sockets) -> None:
     near, _receive = reset_pair(proactor, sockets)
     receive = finish(proactor, RecvBytes(near, 10))
@@ -158,7 +159,6 @@ def test_other_sockets_go_on(proactor: Proactor, sockets: Sockets) -> None:
     assert perform(proactor, RecvBytes(far, 1)) == b"x"
 
 
-@pytest.mark.reference("ErrorPropagationTest.ConnectFailurePropagatesThroughLinkedChain")
 def test_a_chain_breaks_at_the_failure(proactor: Proactor, sockets: Sockets, completions: Completions) -> None:
     near, _receive = reset_pair(proactor, sockets)
     linked = OperationFlags.LINKED
@@ -168,6 +168,7 @@ def test_a_chain_breaks_at_the_failure(proactor: Proactor, sockets: Sockets, com
     assert completions.outcomes == [(0, "ok"), (1, "ConnectionResetError"), (2, "cancelled")]
 
 
+@pytest.mark.reference("ErrorPropagationTest.ConnectFailurePropagatesThroughLinkedChain")
 def test_a_refused_connect_cancels_the_send_after_it_and_fails_the_next(
     proactor: Proactor, sockets: Sockets, completions: Completions
 ) -> None:
@@ -195,6 +196,7 @@ def test_a_task_gets_it_too(run: Callable[..., object], sockets: Sockets) -> Non
 
 
 @pytest.mark.reference("CancellationTest.CancelRecvSocketStillUsable")
+@pytest.mark.regression("cancelled-marks-the-socket")
 def test_a_cancelled_receive_leaves_the_socket_usable(proactor: Proactor, sockets: Sockets) -> None:
     near, far = sockets.tcp_pair()
     receive = Recv(near, bytearray(1))

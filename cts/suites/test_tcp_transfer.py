@@ -140,6 +140,7 @@ def test_sends_with_more_to_come_arrive_as_all_others(
     assert received_while(proactor, far, len(contents)) == contents
 
 
+@pytest.mark.reference("SendFlagsTest.MoreFlagCoalesces")
 def test_what_was_sent_with_more_to_come_waits_for_it(proactor: Proactor, sockets: Sockets) -> None:
     near, far = sockets.tcp_pair()
     perform(proactor, Send(near, b"first ", send_flags=SendFlags.MORE))

@@ -240,6 +240,7 @@ def test_an_achievement_is_not_said_of_the_next_send(native: Proactor, sockets: 
     assert (send.result, send.zero_copy_achieved) == (1000, False)
 
 
+@pytest.mark.regression("zero-copy-error-hidden")
 def test_a_failure_is_not_hidden_by_the_second_completion(
     proactor: Proactor, sockets: Sockets, completions: Completions
 ) -> None:
@@ -316,6 +317,7 @@ def settle_after_reset(proactor: Proactor, socket: Socket, *operations: Operatio
     settle(proactor, *operations)
 
 
+@pytest.mark.ring_rule(13)
 def test_closing_the_socket_does_not_wait_for_the_memory(
     native: Proactor, sockets: Sockets, completions: Completions
 ) -> None:
@@ -344,6 +346,7 @@ def test_closing_the_proactor_waits_for_the_memory(
 # Without a completion function ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.ring_rule(13)
 def test_a_send_that_nobody_is_told_of_is_done_when_the_kernel_has_taken_it(native: Proactor, sockets: Sockets) -> None:
     near, far = slow_reader_pair(sockets, zero_copy=True)
     send = finish(native, Send(near, bytes(MUCH), whole=True))
@@ -367,6 +370,7 @@ def test_it_can_be_submitted_again_while_the_memory_is_held(native: Proactor, so
 @pytest.mark.parametrize(
     "data", [bytearray(MUCH), [bytes(MUCH // 2), bytearray(MUCH // 2)]], ids=["bytearray", "one of two"]
 )
+@pytest.mark.ring_rule(13)
 def test_what_could_be_changed_is_copied_then(native: Proactor, sockets: Sockets, data: object) -> None:
     near, far = slow_reader_pair(sockets, zero_copy=True)
     assert perform(native, Send(near, data, whole=True)) == MUCH
