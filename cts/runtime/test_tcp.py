@@ -215,7 +215,9 @@ async def test_a_refused_connection_is_an_error_with_its_cause(sockets: Sockets)
     before = open_descriptors()
     with pytest.raises(OSError, match=f"{host}:{port}") as failure:
         await open_tcp_stream(host, port)
-    assert isinstance(failure.value.__cause__, ConnectionRefusedError)
+    cause = failure.value.__cause__
+    assert isinstance(cause, ExceptionGroup)
+    assert [type(error) for error in cause.exceptions] == [ConnectionRefusedError]
     assert open_descriptors() == before
 
 
@@ -356,7 +358,7 @@ async def test_a_local_address_that_is_not_ours_is_an_error_that_leaves_nothing_
         before = open_descriptors()
         with pytest.raises(OSError) as failure:
             await open_tcp_stream(LOOPBACK, port_of(listener), local_address="192.0.2.1")
-        assert isinstance(failure.value.__cause__, OSError)
+        assert isinstance(failure.value.__cause__, ExceptionGroup)
         assert open_descriptors() == before
 
 

@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, final
 
 from outcome import Error, capture
 
@@ -23,6 +23,7 @@ from proactor_trio._kernel.cancel import (
     LOOSE_GROUP_NOTE,
     CancelReason,
     CancelScope,
+    NoPublicConstructor,
     nursery_misnested,
 )
 from proactor_trio._kernel.context import CONTEXT, current_task
@@ -103,7 +104,8 @@ class _StartStatus:
         self._from.check_closed()
 
 
-class Nursery:
+@final
+class Nursery(metaclass=NoPublicConstructor):
     """Where tasks run. Made by open_nursery(); the object may be handed to other tasks of the same run.
 
     cancel_scope: the scope around all of its tasks and its block.
@@ -124,8 +126,6 @@ class Nursery:
     )
 
     def __init__(self, parent_task: Task, cancel_scope: CancelScope, strict: bool) -> None:
-        if type(parent_task) is not Task:
-            raise TypeError("Nursery has no public constructor: use open_nursery()")
         self._run: Run = parent_task.run
         self._parent_task = parent_task
         self._strict = strict
@@ -290,7 +290,8 @@ class NurseryManager:
         self._scope = CancelScope()
         self._scope.__enter__()
         strict = task.run.strict_exception_groups if self._strict is None else self._strict
-        nursery = self._nursery = Nursery(task, self._scope, strict)
+        nursery: Nursery = Nursery._create(task, self._scope, strict)
+        self._nursery = nursery
         task.nurseries.append(nursery)
         return nursery
 

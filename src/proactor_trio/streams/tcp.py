@@ -92,8 +92,8 @@ async def open_tcp_stream(
     happy_eyeballs_delay: seconds between attempts at different addresses; None or math.inf: only after a failure.
     local_address: the address to connect from.
 
-    Raises OSError when no attempt succeeded, with the attempts' errors as the cause. Cancelled: all attempts are
-    ended and their sockets closed.
+    Raises OSError when no attempt succeeded, with a group of the attempts' errors as the cause. Cancelled: all attempts
+    are ended and their sockets closed.
     """
     if host is None:
         raise ValueError("host cannot be None")
@@ -118,8 +118,7 @@ async def open_tcp_stream(
             socket.close()  # the peer has gone already
             raise
     text = f"all attempts to connect to {_format_host_port(host, port)} failed"
-    cause = race.errors[0] if len(race.errors) == 1 else ExceptionGroup(text, race.errors)
-    raise OSError(text) from cause
+    raise OSError(text) from ExceptionGroup(text, race.errors)
 
 
 def check_port(port: int) -> None:
