@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from cts.configurations import Configuration
+from cts.hosting.hosts import HOSTS, Host
 from cts.hosting.support import OutsideLoop
 from proactor_trio.proactor import Proactor
 
@@ -16,3 +18,11 @@ def loop(proactor: Proactor) -> Iterator[OutsideLoop]:
     outside = OutsideLoop(proactor)
     yield outside
     outside.close()
+
+
+@pytest.fixture(params=HOSTS, ids=lambda host: host.name)
+def host(request: pytest.FixtureRequest, configuration: Configuration) -> Host:
+    """Trio, then asyncio, with bridges on the configuration."""
+    made = request.param(configuration)
+    assert isinstance(made, Host)
+    return made

@@ -66,6 +66,7 @@ class OutsideLoop:
 
     def close(self) -> None:
         self._epoll.close()
+        self.hosting.close()
 
 
 def wait_until_asleep(thread: threading.Thread) -> None:

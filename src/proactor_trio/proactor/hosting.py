@@ -11,8 +11,9 @@ going to be due; then it waits for a descriptor as it waits for any other:
 
 The rules:
 
-1. The descriptor tells of everything that comes from outside this thread: completions, `wake()`, submissions of other
-   threads. It is readable until a turn was taken, and there is none that was missed (contract.py, rule 14).
+1. A first turn is due when hosting begins. From then on the descriptor tells of everything that comes from outside
+   this thread: completions, `wake()`, submissions of other threads. It is readable until a turn was taken, and nothing
+   is missed (contract.py, rule 14).
 2. What the loop's own thread leaves to be done between turns tells it by `turn_is_due()`. Nothing of it is begun before
    the next turn, so all that is submitted in one turn of the loop goes to the kernel in one call.
 3. Completion functions are called inside `turn()`, as they are inside `poll()`, and what they raise is raised by it

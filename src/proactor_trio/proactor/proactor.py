@@ -603,7 +603,8 @@ class Proactor:
         self.own("close()")
         if self._polling:
             raise FailedPrecondition("close() was called inside a completion function of the same proactor")
-        self.end_hosting()
+        if self._hosting is not None:
+            raise FailedPrecondition("close(): another loop drives this proactor and has to let go of it first")
         errors = CompletionErrors()
         deadline = time.monotonic() + CLOSING_SECONDS
         while not self.end_everything():
