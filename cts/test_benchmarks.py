@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from cts.benchmarks import buffers, core, events, frontiers, relays, sockets  # noqa: F401 - they register themselves
 from cts.benchmarks.measuring import REGISTERED, Benchmark, Flat, Linear, Outcome, scene_of
-from cts.configurations import Configuration
+from cts.tags import TAGS
 from proactor_trio.proactor import Proactor, Support
 
 
-@pytest.mark.parametrize("benchmark", REGISTERED, ids=lambda benchmark: benchmark.name)
-def test_a_scene_works(configuration: Configuration, proactor: Proactor, benchmark: Benchmark) -> None:
-    needs = benchmark.needs
-    if needs and proactor.capability_reports[needs].support is not Support.NATIVE:
-        pytest.skip(f"needs {needs.name}")
+def parameter(benchmark: Benchmark) -> Any:
+    """A benchmark, for the configurations that have the capability which it needs."""
+    native = frozenset({Support.NATIVE})
+    tags = [
+        name
+        for name, tag in TAGS.items()
+        if benchmark.needs and (tag.capability, tag.support) == (benchmark.needs, native)
+    ]
+    assert bool(tags) is bool(benchmark.needs)
+    return pytest.param(benchmark, id=benchmark.name, marks=pytest.mark.needs(*tags))
+
+
+@pytest.mark.parametrize("benchmark", [parameter(benchmark) for benchmark in REGISTERED])
+def test_a_scene_works(proactor: Proactor, benchmark: Benchmark) -> None:
     with scene_of(benchmark, proactor, min(benchmark.sizes)) as work:
         work(1)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import mmap
 import os
 import resource
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -89,6 +91,7 @@ def test_something_else_than_memory_is_refused(proactor: Proactor, sockets: Sock
     assert_refused(proactor, Send(near, buffer), TypeError, "data must be")
 
 
+@pytest.mark.needs("files")
 def test_read_only_memory_is_refused_for_receiving(proactor: Proactor, sockets: Sockets, files: Files) -> None:
     near, _ = sockets.tcp_pair()
     assert_refused(proactor, Recv(near, b"read-only"), TypeError, "writable")
@@ -102,6 +105,7 @@ def test_memory_with_gaps_is_refused(proactor: Proactor, sockets: Sockets) -> No
     assert_refused(proactor, Send(near, view), TypeError, "contiguous")
 
 
+@pytest.mark.needs("files")
 def test_a_read_into_more_than_four_gibibytes_is_cut_not_wrapped(proactor: Proactor, files: Files) -> None:
     """2**32 + 8 bytes asked for must not turn into 8 (or an error): all of the small file comes."""
     file = files.holding(b"0123456789abcdef")
@@ -153,6 +157,7 @@ def test_a_huge_deadline_waits_or_is_refused(proactor: Proactor, deadline: float
     settle(proactor, timer)
 
 
+@pytest.mark.needs("files")
 @pytest.mark.parametrize("offset", [-1, 1 << 63, 1 << 64])
 def test_an_offset_out_of_range_is_refused(proactor: Proactor, files: Files, offset: int) -> None:
     file = files.holding(b"x")
@@ -160,6 +165,7 @@ def test_an_offset_out_of_range_is_refused(proactor: Proactor, files: Files, off
     assert_refused(proactor, FileWrite(file, b"x", offset), ValueError, "offset")
 
 
+@pytest.mark.needs("files")
 @pytest.mark.parametrize("offset", [1.0, None, "0"])
 def test_an_offset_that_is_no_integer_is_refused(proactor: Proactor, files: Files, offset: Any) -> None:
     assert_refused(proactor, FileRead(files.holding(b"x"), bytearray(1), offset), TypeError, "offset")
@@ -191,6 +197,7 @@ def test_huge_max_bytes_are_refused_or_served(proactor: Proactor, sockets: Socke
     assert receive.result == b"x" or isinstance(receive.error, OSError)
 
 
+@pytest.mark.needs("descriptors")
 @pytest.mark.parametrize("handle", [1 << 31, 1 << 40])
 def test_a_descriptor_out_of_range_is_refused_or_ebadf(proactor: Proactor, handle: int) -> None:
     poll = HandlePoll(handle)
@@ -203,6 +210,7 @@ def test_a_descriptor_out_of_range_is_refused_or_ebadf(proactor: Proactor, handl
     assert isinstance(poll.error, OSError)
 
 
+@pytest.mark.needs("files")
 @pytest.mark.parametrize("open_flags", [1 << 40, -(1 << 40)])
 def test_open_flags_out_of_range_are_refused_or_fail(proactor: Proactor, files: Files, open_flags: int) -> None:
     files.holding(b"x")
@@ -230,6 +238,7 @@ def test_many_more_nops_than_the_submission_queue_holds_complete_in_order(
     assert completions.labels == list(range(500))
 
 
+@pytest.mark.needs("files")
 def test_many_more_operations_than_the_submission_queue_holds_all_complete(
     make_proactor: Callable[..., Proactor], sockets: Sockets, files: Files, completions: Completions
 ) -> None:
@@ -263,6 +272,7 @@ def test_many_more_cancellations_than_the_submission_queue_holds(
     assert completions.outcomes == [(None, "cancelled")] * 500
 
 
+@pytest.mark.needs("descriptors")
 def test_more_operations_than_the_completion_queue_holds_may_wait_and_end_at_once(
     make_proactor: Callable[..., Proactor], sockets: Sockets
 ) -> None:
@@ -290,6 +300,17 @@ def test_closing_twice_is_harmless(make_proactor: Callable[..., Proactor]) -> No
     proactor = make_proactor()
     proactor.close()
     proactor.close()
+
+
+def test_a_proactor_that_is_dropped_warns_and_is_closed(configuration: Configuration) -> None:
+    """The check for leaked descriptors around each test sees that it is."""
+    dropped = Proactor(configuration.backend, configuration.restrict())
+    finish(dropped, Nop())
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ResourceWarning)
+        del dropped
+        gc.collect()
+    assert any("unclosed <Proactor" in str(warning.message) for warning in caught)
 
 
 def test_waking_a_closed_proactor_does_nothing(make_proactor: Callable[..., Proactor]) -> None:
@@ -329,6 +350,7 @@ def test_cancelling_on_a_closed_proactor_is_false(make_proactor: Callable[..., P
     assert proactor.cancel(timer) is False
 
 
+@pytest.mark.needs("descriptors", "files")
 def test_close_delivers_every_final_completion(
     make_proactor: Callable[..., Proactor], sockets: Sockets, files: Files, completions: Completions
 ) -> None:
@@ -423,6 +445,7 @@ def test_reports_show_the_debug_name(make_proactor: Callable[..., Proactor]) -> 
     assert "the name" in repr(make_proactor(debug_name="the name"))
 
 
+@pytest.mark.needs("files")
 def test_a_closed_file_says_so(proactor: Proactor, files: Files) -> None:
     file = files.holding(b"x")
     file.close()

@@ -32,6 +32,8 @@ from proactor_trio.proactor import (
     status_of,
 )
 
+pytestmark = pytest.mark.needs("registered_buffers")
+
 BOTH = Access.READ | Access.WRITE
 BUFFER_BYTES = 4096
 COUNT = 8
@@ -257,6 +259,7 @@ def test_a_lease_whose_view_nobody_had_has_none_afterwards(pool: BufferPool) -> 
         _ = lease.view
 
 
+@pytest.mark.needs("files")
 def test_the_span_of_a_released_lease_cannot_be_used(proactor: Proactor, pool: BufferPool, files: Files) -> None:
     with pool.acquire() as lease:
         span = lease.span
@@ -352,6 +355,7 @@ def test_a_dropped_pool_warns(region: Region) -> None:
 # With operations -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.needs("files")
 def test_leases_are_read_and_written_by_operations(proactor: Proactor, pool: BufferPool, files: Files) -> None:
     file = files.holding()
     with pool.acquire() as source, pool.acquire() as target:
@@ -361,12 +365,14 @@ def test_leases_are_read_and_written_by_operations(proactor: Proactor, pool: Buf
         assert bytes(target.view) == pattern(BUFFER_BYTES)
 
 
+@pytest.mark.needs("files")
 def test_a_part_of_a_lease_is_a_span_of_its_own(proactor: Proactor, pool: BufferPool, files: Files) -> None:
     with pool.acquire() as lease:
         assert finish(proactor, FileRead(files.holding(b"0123456789"), lease.span_of(100, 4), 2)).result == 4
         assert bytes(lease.view[100:104]) == b"2345"
 
 
+@pytest.mark.needs("files")
 def test_a_lease_in_flight_cannot_be_given_back(
     proactor: Proactor, pool: BufferPool, files: Files, completions: Completions
 ) -> None:
@@ -380,6 +386,7 @@ def test_a_lease_in_flight_cannot_be_given_back(
     lease.release()
 
 
+@pytest.mark.needs("files")
 def test_a_lease_can_be_given_back_in_the_completion_function(
     proactor: Proactor, pool: BufferPool, files: Files
 ) -> None:

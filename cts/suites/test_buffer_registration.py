@@ -39,6 +39,8 @@ from proactor_trio.proactor import (
     status_of,
 )
 
+pytestmark = pytest.mark.needs("registered_buffers")
+
 BOTH = Access.READ | Access.WRITE
 
 
@@ -53,14 +55,6 @@ def memfd() -> Iterator[int]:
     os.ftruncate(descriptor, 4 * mmap.PAGESIZE)
     yield descriptor
     os.close(descriptor)
-
-
-@pytest.fixture
-def with_dmabuf(proactor: Proactor) -> Proactor:
-    """A proactor that can use dma-bufs."""
-    if not proactor.capabilities & Capability.DMABUF:
-        pytest.skip("this configuration refuses dma-bufs: see test_a_dmabuf_is_refused_by_name")
-    return proactor
 
 
 # Memory of the caller ------------------------------------------------------------------------------------------------
@@ -238,6 +232,7 @@ def test_a_slab_can_be_in_the_state(proactor: Proactor) -> None:
         assert state.register(proactor, BOTH).slab is slab
 
 
+@pytest.mark.needs("files")
 @pytest.mark.reference("BufferRegistrationTest.RegionRetainedAfterStateCleanup")
 def test_a_region_in_use_outlives_the_closing_of_its_state(
     proactor: Proactor, make_proactor: Callable[..., Proactor], sockets: Sockets, files: Files
@@ -260,47 +255,54 @@ def test_a_region_in_use_outlives_the_closing_of_its_state(
 # dma-bufs: a memfd stands in for one ----------------------------------------------------------------------------------
 
 
+@pytest.mark.needs("dmabuf")
 @pytest.mark.reference("BufferRegistrationTest.RegisterDmabuf")
-def test_shared_memory_behind_a_descriptor_is_registered(with_dmabuf: Proactor, memfd: int) -> None:
-    with register_dmabuf(with_dmabuf, memfd, 0, mmap.PAGESIZE, BOTH) as region:
+def test_shared_memory_behind_a_descriptor_is_registered(proactor: Proactor, memfd: int) -> None:
+    with register_dmabuf(proactor, memfd, 0, mmap.PAGESIZE, BOTH) as region:
         region.view[:5] = b"hello"
         assert os.pread(memfd, 5, 0) == b"hello"
         assert region.nbytes == mmap.PAGESIZE and region.reason
 
 
+@pytest.mark.needs("dmabuf")
 @pytest.mark.parametrize("offset", [mmap.PAGESIZE, 100, mmap.PAGESIZE + 1])
 @pytest.mark.reference("BufferRegistrationTest.RegisterDmabufWithOffset")
-def test_it_may_begin_anywhere(with_dmabuf: Proactor, memfd: int, offset: int) -> None:
+def test_it_may_begin_anywhere(proactor: Proactor, memfd: int, offset: int) -> None:
     os.pwrite(memfd, b"here", offset)
-    with register_dmabuf(with_dmabuf, memfd, offset, mmap.PAGESIZE, BOTH) as region:
+    with register_dmabuf(proactor, memfd, offset, mmap.PAGESIZE, BOTH) as region:
         assert bytes(region.view[:4]) == b"here" and region.nbytes == mmap.PAGESIZE
 
 
-def test_operations_reach_it(with_dmabuf: Proactor, memfd: int, files: Files) -> None:
-    with register_dmabuf(with_dmabuf, memfd, 10, 100, BOTH) as region:
-        assert finish(with_dmabuf, FileRead(files.holding(b"from a file"), region.span(), 0)).result == 11
+@pytest.mark.needs("files", "dmabuf")
+def test_operations_reach_it(proactor: Proactor, memfd: int, files: Files) -> None:
+    with register_dmabuf(proactor, memfd, 10, 100, BOTH) as region:
+        assert finish(proactor, FileRead(files.holding(b"from a file"), region.span(), 0)).result == 11
         assert os.pread(memfd, 11, 10) == b"from a file"
 
 
+@pytest.mark.needs("dmabuf")
 @pytest.mark.reference("BufferRegistrationTest.SlabAndDmabufCoexist")
-def test_slabs_and_dmabufs_share_the_table(with_dmabuf: Proactor, memfd: int) -> None:
-    with Slab.allocate(4096, 4) as slab, register_slab(with_dmabuf, slab, Access.READ) as first:
-        with register_dmabuf(with_dmabuf, memfd, 0, 4096, BOTH) as second:
+def test_slabs_and_dmabufs_share_the_table(proactor: Proactor, memfd: int) -> None:
+    with Slab.allocate(4096, 4) as slab, register_slab(proactor, slab, Access.READ) as first:
+        with register_dmabuf(proactor, memfd, 0, 4096, BOTH) as second:
             assert not set(first.slots) & set(second.slots)
 
 
-def test_a_part_that_is_not_there_is_refused(with_dmabuf: Proactor, memfd: int) -> None:
+@pytest.mark.needs("dmabuf")
+def test_a_part_that_is_not_there_is_refused(proactor: Proactor, memfd: int) -> None:
     with pytest.raises(ValueError, match="offset and length"):
-        register_dmabuf(with_dmabuf, memfd, 3 * mmap.PAGESIZE, 2 * mmap.PAGESIZE, BOTH)
+        register_dmabuf(proactor, memfd, 3 * mmap.PAGESIZE, 2 * mmap.PAGESIZE, BOTH)
 
 
-def test_what_cannot_be_mapped_is_refused(with_dmabuf: Proactor) -> None:
+@pytest.mark.needs("dmabuf")
+def test_what_cannot_be_mapped_is_refused(proactor: Proactor) -> None:
     with open("/dev/null", "rb") as device, pytest.raises(OSError):
-        register_dmabuf(with_dmabuf, device.fileno(), 0, 4096, BOTH)
+        register_dmabuf(proactor, device.fileno(), 0, 4096, BOTH)
 
 
-def test_it_is_not_unmapped_under_a_view(with_dmabuf: Proactor, memfd: int) -> None:
-    region = register_dmabuf(with_dmabuf, memfd, 0, 4096, BOTH)
+@pytest.mark.needs("dmabuf")
+def test_it_is_not_unmapped_under_a_view(proactor: Proactor, memfd: int) -> None:
+    region = register_dmabuf(proactor, memfd, 0, 4096, BOTH)
     views = [region.view[:1], region.span(5, 5).view()]
     with pytest.raises(BufferError, match="2 views"):
         region.close()
@@ -310,17 +312,19 @@ def test_it_is_not_unmapped_under_a_view(with_dmabuf: Proactor, memfd: int) -> N
     region.close()
 
 
-def test_the_descriptor_stays_the_callers(with_dmabuf: Proactor, memfd: int) -> None:
-    register_dmabuf(with_dmabuf, memfd, 0, 4096, BOTH).close()
+@pytest.mark.needs("dmabuf")
+def test_the_descriptor_stays_the_callers(proactor: Proactor, memfd: int) -> None:
+    register_dmabuf(proactor, memfd, 0, 4096, BOTH).close()
     os.fstat(memfd)
 
 
-def test_a_dropped_one_warns_and_is_unmapped(with_dmabuf: Proactor, memfd: int) -> None:
-    region = register_dmabuf(with_dmabuf, memfd, 0, 4096, BOTH)
+@pytest.mark.needs("dmabuf")
+def test_a_dropped_one_warns_and_is_unmapped(proactor: Proactor, memfd: int) -> None:
+    region = register_dmabuf(proactor, memfd, 0, 4096, BOTH)
     with pytest.warns(ResourceWarning, match="unclosed <Region"):
         del region
         gc.collect()
-    with_dmabuf.poll(0)
+    proactor.poll(0)
 
 
 def test_a_dmabuf_is_refused_by_name(make_proactor: Callable[..., Proactor], memfd: int) -> None:
@@ -339,6 +343,7 @@ def region(proactor: Proactor) -> Iterator[Region]:
         yield region
 
 
+@pytest.mark.needs("files")
 def test_reads_and_writes_use_the_table_where_there_is_one(proactor: Proactor, region: Region, files: Files) -> None:
     file = files.holding()
     region.view[:] = pattern(65536)
@@ -349,18 +354,21 @@ def test_reads_and_writes_use_the_table_where_there_is_one(proactor: Proactor, r
     assert write.buffer_slot == read.buffer_slot == (region.slots[0] if pins(proactor) else -1)
 
 
+@pytest.mark.needs("files")
 def test_the_same_operation_goes_on_with_plain_memory(proactor: Proactor, region: Region, files: Files) -> None:
     read = finish(proactor, FileRead(files.holding(b"data"), region.span(), 0))
     read.buffer = bytearray(4)
     assert finish(proactor, read).buffer == b"data"
 
 
+@pytest.mark.needs("files")
 def test_a_span_of_plain_memory_is_memory_like_any_other(proactor: Proactor, files: Files) -> None:
     memory = bytearray(10)
     assert finish(proactor, FileRead(files.holding(b"data"), Span(memory, 2, 3), 0)).result == 3
     assert memory == b"\0\0dat\0\0\0\0\0"
 
 
+@pytest.mark.needs("files")
 def test_registered_memory_of_another_proactor_is_plain_memory(
     make_proactor: Callable[..., Proactor], region: Region, files: Files
 ) -> None:
@@ -369,6 +377,7 @@ def test_registered_memory_of_another_proactor_is_plain_memory(
     assert read.result == 4 and read.buffer_slot == -1
 
 
+@pytest.mark.needs("files")
 def test_chains_use_it(proactor: Proactor, region: Region, files: Files) -> None:
     source, target = files.holding(b"0123456789"), files.holding(name="copy")
     span = region.span(7, 10)
@@ -378,6 +387,7 @@ def test_chains_use_it(proactor: Proactor, region: Region, files: Files) -> None
     assert os.pread(target.fileno(), 20, 0) == b"0123456789"
 
 
+@pytest.mark.needs("files")
 def test_large_transfers_use_it(proactor: Proactor, files: Files) -> None:
     length = 3 * 1024 * 1024
     file = files.holding(pattern(length))
@@ -386,18 +396,21 @@ def test_large_transfers_use_it(proactor: Proactor, files: Files) -> None:
         assert region.view == pattern(length)
 
 
+@pytest.mark.needs("files")
 def test_memory_that_is_registered_for_reading_is_not_filled(proactor: Proactor, files: Files) -> None:
     with register_buffer(proactor, bytearray(16), Access.READ) as region:
         with pytest.raises(FailedPrecondition, match="buffer: its region is registered for READ, not WRITE"):
             proactor.submit(FileRead(files.holding(b"data"), region.span(), 0))
 
 
+@pytest.mark.needs("files")
 def test_memory_that_is_registered_for_writing_is_not_sent(proactor: Proactor, files: Files) -> None:
     with register_buffer(proactor, bytearray(16), Access.WRITE) as region:
         with pytest.raises(FailedPrecondition, match="registered for WRITE, not READ"):
             proactor.submit(FileWrite(files.holding(), region.span(), 0))
 
 
+@pytest.mark.needs("files")
 def test_a_refused_submission_leaves_the_region_free(proactor: Proactor, region: Region, files: Files) -> None:
     file = files.holding()
     with pytest.raises(ValueError, match="offset"):
@@ -408,6 +421,7 @@ def test_a_refused_submission_leaves_the_region_free(proactor: Proactor, region:
 # In flight -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.needs("files")
 @pytest.mark.regression("regions-not-retained")
 def test_a_region_with_operations_in_flight_is_not_closed(proactor: Proactor, region: Region, files: Files) -> None:
     file = files.holding(b"data")
@@ -420,12 +434,14 @@ def test_a_region_with_operations_in_flight_is_not_closed(proactor: Proactor, re
     region.close()
 
 
+@pytest.mark.needs("files")
 def test_a_region_can_be_closed_in_the_last_completion_function(proactor: Proactor, files: Files) -> None:
     region = register_buffer(proactor, bytearray(4), BOTH)
     finish(proactor, FileRead(files.holding(b"data"), region.span(), 0, lambda operation, flags: region.close()))
     assert region.closed
 
 
+@pytest.mark.needs("files")
 def test_a_cancelled_step_lets_the_region_go(proactor: Proactor, region: Region, files: Files) -> None:
     chain = [Timer(1e9, flags=OperationFlags.LINKED), FileRead(files.holding(b"data"), region.span(), 0)]
     start(proactor, *chain)
@@ -435,6 +451,7 @@ def test_a_cancelled_step_lets_the_region_go(proactor: Proactor, region: Region,
     assert isinstance(chain[1].error, OperationCancelled) and not region.users
 
 
+@pytest.mark.needs("files")
 def test_closing_the_proactor_ends_the_use_of_its_regions(make_proactor: Callable[..., Proactor], files: Files) -> None:
     proactor = make_proactor()
     region = register_buffer(proactor, bytearray(4), BOTH)
@@ -445,6 +462,7 @@ def test_closing_the_proactor_ends_the_use_of_its_regions(make_proactor: Callabl
     region.close()
 
 
+@pytest.mark.needs("files")
 def test_leaving_the_block_by_an_exception_does_not_hide_it(proactor: Proactor, files: Files) -> None:
     read: FileRead | None = None
     with pytest.raises(LookupError):
@@ -457,6 +475,7 @@ def test_leaving_the_block_by_an_exception_does_not_hide_it(proactor: Proactor, 
     region.close()
 
 
+@pytest.mark.needs("files")
 def test_the_spans_of_a_closed_region_cannot_be_used(proactor: Proactor, files: Files) -> None:
     with register_buffer(proactor, bytearray(4), BOTH) as region:
         span = region.span()
@@ -506,6 +525,7 @@ def test_closing_belongs_to_the_owner_thread(proactor: Proactor, region: Region)
     assert isinstance(failure, FailedPrecondition) and not region.closed
 
 
+@pytest.mark.needs("files")
 def test_operations_of_any_thread_retain_the_region(proactor: Proactor, region: Region, files: Files) -> None:
     read = FileRead(files.holding(b"data"), region.span(), 0)
     assert error_on_another_thread(lambda: proactor.submit(read)) is None
@@ -514,6 +534,7 @@ def test_operations_of_any_thread_retain_the_region(proactor: Proactor, region: 
     assert read.result == 4 and not region.users
 
 
+@pytest.mark.needs("files")
 @pytest.mark.ring_rule(14)
 def test_before_its_first_poll_any_thread_may_register(make_proactor: Callable[..., Proactor], files: Files) -> None:
     proactor = make_proactor(threading_mode=ThreadingMode.CROSS_THREAD)
@@ -539,6 +560,7 @@ def test_a_closed_proactor_registers_nothing(make_proactor: Callable[..., Proact
 # Bad days ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.needs("fork")
 def test_a_forked_child_lets_go_of_inherited_memory(proactor: Proactor, configuration: Configuration) -> None:
     with Slab.allocate(64, 4) as slab, register_slab(proactor, slab, BOTH) as region:
         child = os.fork()
@@ -552,6 +574,7 @@ def test_a_forked_child_lets_go_of_inherited_memory(proactor: Proactor, configur
         assert not region.closed
 
 
+@pytest.mark.needs("files")
 def test_memory_that_the_kernel_cannot_pin_is_used_as_it_is(proactor: Proactor, files: Files) -> None:
     """A mapping for reading only: the kernel pins for writing."""
     file = files.holding(pattern(mmap.PAGESIZE))

@@ -344,6 +344,7 @@ def test_an_interrupt_in_a_step_of_a_broken_chain_loses_no_later_step(
     assert completions.labels == [number for number in range(4) if number != place]
 
 
+@pytest.mark.needs("signals")
 def test_a_signal_handler_that_raises_in_a_waiting_poll_leaves_at_once(proactor: Proactor) -> None:
     timer = Timer(time.monotonic() + 0.05)
     proactor.submit(timer)
@@ -397,6 +398,7 @@ class Fire:
 SPARED = frozenset((Completions.__call__.__code__,))
 
 
+@pytest.mark.needs("signals")
 @pytest.mark.ring_rule(17)
 def test_interrupts_at_random_moments_lose_no_completion_and_repeat_none(
     proactor: Proactor, sockets: Sockets, completions: Completions
@@ -438,6 +440,7 @@ def test_interrupts_at_random_moments_lose_no_completion_and_repeat_none(
     assert {socket.getpeername() for socket in accepted} == clients
 
 
+@pytest.mark.needs("files", "signals")
 def test_interrupts_at_random_moments_of_file_operations_lose_none(
     proactor: Proactor, files: Files, completions: Completions
 ) -> None:
@@ -471,6 +474,7 @@ def test_interrupts_at_random_moments_of_file_operations_lose_none(
     assert len(finals) == len(set(finals)) == len(operations)
 
 
+@pytest.mark.needs("signals")
 def test_interrupts_at_random_moments_while_operations_are_cancelled_end_each_once(
     proactor: Proactor, sockets: Sockets, completions: Completions
 ) -> None:
@@ -496,6 +500,7 @@ def test_interrupts_at_random_moments_while_operations_are_cancelled_end_each_on
     assert len(finals) == len(set(finals)) == len(operations)
 
 
+@pytest.mark.needs("signals")
 @pytest.mark.ring_rule(17)
 def test_interrupts_during_the_submission_lose_no_operation(proactor: Proactor, completions: Completions) -> None:
     """An interrupted submit() has either not begun (the operation is NEW or DONE), or its operation completes."""

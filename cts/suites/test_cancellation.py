@@ -94,8 +94,19 @@ ENDING: dict[str, Maker] = {
     "SocketClose": lambda scene: SocketClose(scene.sockets.tcp()),
 }
 
-every_waiting_kind = pytest.mark.parametrize("make", WAITING.values(), ids=WAITING.keys())
-every_kind = pytest.mark.parametrize("make", [*WAITING.values(), *ENDING.values()], ids=[*WAITING, *ENDING])
+
+def parameters(kinds: dict[str, Maker]) -> list[Any]:
+    """The kinds, each with what it needs."""
+
+    def tags(name: str) -> list[str]:
+        return ["files"] if name.startswith("File") else ["descriptors"] if name.startswith("HandlePoll") else []
+
+    return [pytest.param(make, id=name, marks=pytest.mark.needs(*tags(name))) for name, make in kinds.items()]
+
+
+every_waiting_kind = pytest.mark.parametrize("make", parameters(WAITING))
+every_ending_kind = pytest.mark.parametrize("make", parameters(ENDING))
+every_kind = pytest.mark.parametrize("make", [*parameters(WAITING), *parameters(ENDING)])
 
 
 @pytest.fixture
@@ -128,7 +139,7 @@ def test_submitted_but_never_polled(proactor: Proactor, scene: Scene, make: Make
     assert cause_of(operation) is CancelCause.REQUESTED
 
 
-@pytest.mark.parametrize("make", ENDING.values(), ids=ENDING.keys())
+@every_ending_kind
 @pytest.mark.reference("CancellationTest.CallbackAlwaysFires")
 @pytest.mark.regression("kinds-without-cancel")
 def test_an_operation_that_ends_by_itself_ends_once_either_way(
@@ -374,6 +385,7 @@ def test_an_accept_that_races_with_its_connection_leaks_none(proactor: Proactor,
         accepted.close()
 
 
+@pytest.mark.needs("files")
 def test_an_open_that_is_cancelled_leaks_no_descriptor(proactor: Proactor, tmp_path: Path) -> None:
     (tmp_path / "there").write_bytes(b"x")
     choice = random.Random(4)
@@ -387,6 +399,7 @@ def test_an_open_that_is_cancelled_leaks_no_descriptor(proactor: Proactor, tmp_p
         release(opening)
 
 
+@pytest.mark.needs("files")
 def test_a_read_that_is_cancelled_writes_no_memory_afterwards(proactor: Proactor, files: Files) -> None:
     file = files.holding(b"x" * 300_000)
     for _ in range(50):

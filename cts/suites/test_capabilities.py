@@ -130,6 +130,7 @@ def test_chains_keep_their_order(
     assert completions.outcomes == [(number, "ok") for number in range(4)]
 
 
+@pytest.mark.needs("files")
 @every_mask
 def test_a_failing_step_ends_its_chain(
     make_proactor: Callable[..., Proactor], files: Files, completions: Completions, mask: Capability

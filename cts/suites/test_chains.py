@@ -37,6 +37,8 @@ from proactor_trio.proactor import (
     status_of,
 )
 
+pytestmark = pytest.mark.needs("links")
+
 LINKED = OperationFlags.LINKED
 NONE = OperationFlags.NONE
 FAR_FUTURE = 3600.0
@@ -207,6 +209,7 @@ def test_the_later_steps_name_the_failure_as_their_cause(proactor: Proactor, soc
     assert [cause_of(step) for step in chain[1:]] == [CancelCause.EARLIER_STEP_FAILED] * 2
 
 
+@pytest.mark.needs("files")
 def test_the_steps_behind_a_failure_have_no_effect(
     proactor: Proactor, sockets: Sockets, files: Files, tmp_path: Path
 ) -> None:
@@ -263,6 +266,7 @@ def test_a_close_behind_a_failure_still_closes_or_leaves_the_socket_open(proacto
         perform(proactor, Send(near, b"still usable"))
 
 
+@pytest.mark.needs("files")
 def test_a_file_close_behind_a_failure_still_closes_or_leaves_the_file_open(
     proactor: Proactor, sockets: Sockets, files: Files
 ) -> None:
@@ -289,6 +293,7 @@ def test_send_then_close_delivers_the_bytes_and_the_end(proactor: Proactor, sock
     assert [perform(proactor, RecvBytes(far, 100)) for _ in range(2)] == [b"last words", b""]
 
 
+@pytest.mark.needs("files")
 def test_write_sync_close_in_one_chain(proactor: Proactor, files: Files, tmp_path: Path) -> None:
     file = files.holding()
     chain = [FileWrite(file, b"abc", 0, flags=LINKED), FileSync(file, flags=LINKED), FileClose(file)]
@@ -379,6 +384,7 @@ def test_something_else_than_an_operation_refuses_the_batch_whole(proactor: Proa
 # Short transfers -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.needs("files")
 @pytest.mark.parametrize("length", [100, 400_000])
 @pytest.mark.ring_rule(5)
 def test_a_read_over_the_end_of_the_file_breaks_the_chain(
@@ -394,6 +400,7 @@ def test_a_read_over_the_end_of_the_file_breaks_the_chain(
     assert cause_of(chain[1]) is CancelCause.EARLIER_STEP_FAILED
 
 
+@pytest.mark.needs("files")
 def test_a_read_that_fills_its_buffer_goes_on(proactor: Proactor, files: Files) -> None:
     chain = [FileRead(files.holding(b"exact"), bytearray(5), 0, flags=LINKED), Nop()]
     proactor.submit(*chain)
@@ -605,6 +612,7 @@ def test_a_step_whose_socket_was_closed_before_it_started_never_touches_the_one_
     assert cause_of(chain[1]) is CancelCause.RESOURCE_CLOSED
 
 
+@pytest.mark.needs("files")
 def test_a_step_whose_file_was_closed_before_it_started_never_touches_the_one_that_got_its_number(
     proactor: Proactor, files: Files, tmp_path: Path
 ) -> None:
@@ -643,6 +651,7 @@ def test_a_chain_waits_for_room_in_a_full_socket(proactor: Proactor, sockets: So
     assert received.endswith(b"more") and chain[1].error is None
 
 
+@pytest.mark.needs("descriptors")
 def test_a_poll_as_the_head_of_a_chain(proactor: Proactor, sockets: Sockets, completions: Completions) -> None:
     near, far = sockets.tcp_pair()
     chain = [
@@ -656,6 +665,7 @@ def test_a_poll_as_the_head_of_a_chain(proactor: Proactor, sockets: Sockets, com
     assert completions.labels == [0, 1] and chain[1].result == b"x"
 
 
+@pytest.mark.needs("files")
 def test_errors_of_the_failing_step_are_its_own(proactor: Proactor, files: Files) -> None:
     full = files.keep(perform(proactor, FileOpen("/dev/full", os.O_WRONLY)))
     chain = [FileWrite(full, b"x", 0, flags=LINKED), Nop()]

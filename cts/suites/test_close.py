@@ -120,6 +120,7 @@ def test_what_is_pending_is_completed_once(proactor: Proactor, sockets: Sockets,
     assert len(completions) == 3
 
 
+@pytest.mark.needs("descriptors")
 def test_a_readiness_poll_on_a_closed_socket_ends(proactor: Proactor, sockets: Sockets) -> None:
     near, _ = sockets.tcp_pair()
     waiting = HandlePoll(near)
@@ -234,6 +235,7 @@ def test_a_close_cannot_be_undone_by_cancelling_it(proactor: Proactor, sockets: 
     assert perform(proactor, RecvBytes(far, 10)) == b""
 
 
+@pytest.mark.needs("files")
 def test_the_close_of_a_file_cannot_be_undone_by_cancelling_it(proactor: Proactor, files: Files) -> None:
     file = files.holding(b"x")
     descriptor = file.fileno()
@@ -246,6 +248,7 @@ def test_the_close_of_a_file_cannot_be_undone_by_cancelling_it(proactor: Proacto
     assert failure.value.errno == errno.EBADF
 
 
+@pytest.mark.needs("files")
 def test_a_file_with_pending_reads_closes_and_each_read_ends(proactor: Proactor, files: Files) -> None:
     contents = pattern(1 << 20)
     file = files.holding(contents)
@@ -268,6 +271,7 @@ def test_a_refused_batch_closes_nothing(proactor: Proactor, sockets: Sockets) ->
     perform(proactor, Send(near, b"x"))
 
 
+@pytest.mark.needs("files")
 def test_a_refused_batch_closes_no_file(proactor: Proactor, files: Files, sockets: Sockets) -> None:
     file = files.holding(b"x")
     near, _ = sockets.tcp_pair()
@@ -298,6 +302,7 @@ def test_a_receive_behind_the_close_of_its_own_batch_is_refused_or_ends(proactor
     assert perform(proactor, RecvBytes(far, 10)) == b""
 
 
+@pytest.mark.needs("files")
 def test_reads_of_a_closed_file_never_read_from_the_file_that_got_its_number(proactor: Proactor, files: Files) -> None:
     length = 300 * 1024
     (files.folder / "second").write_bytes(b"B" * length)

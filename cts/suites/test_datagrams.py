@@ -77,6 +77,7 @@ def test_over_ipv6_the_sender_has_flow_and_scope(proactor: Proactor, sockets: So
     assert perform(proactor, RecvFrom(far, bytearray(1))).sender == near.getsockname()
 
 
+@pytest.mark.needs("abstract_names")
 @pytest.mark.reference("SocketPosixTest.CreateSocket_UnixDgram")
 def test_over_unix_sockets_the_sender_is_its_name(proactor: Proactor, sockets: Sockets) -> None:
     near, far = unix_datagram(sockets, "near"), unix_datagram(sockets, "far")
@@ -84,6 +85,7 @@ def test_over_unix_sockets_the_sender_is_its_name(proactor: Proactor, sockets: S
     assert perform(proactor, RecvFrom(far, bytearray(1))).sender == near.getsockname()
 
 
+@pytest.mark.needs("abstract_names")
 def test_a_unix_sender_without_a_name_is_none(proactor: Proactor, sockets: Sockets) -> None:
     near, far = sockets.keep(Socket.of_type(SocketType.UNIX_DGRAM)), unix_datagram(sockets, "far")
     perform(proactor, SendTo(near, b"x", far.getsockname()))
@@ -156,6 +158,7 @@ def test_a_datagram_that_is_too_long_is_emsgsize(proactor: Proactor, sockets: So
     assert isinstance(send.error, OSError) and send.error.errno == errno.EMSGSIZE
 
 
+@pytest.mark.needs("abstract_names")
 @pytest.mark.parametrize(
     "make",
     [
@@ -181,6 +184,7 @@ def test_a_send_to_a_full_unix_socket_waits_and_sends_all_of_its_bytes(
     assert (send.result, far.stdlib.recv(10)) == (4, b"more")
 
 
+@pytest.mark.needs("abstract_names")
 def test_a_send_to_a_unix_socket_that_others_have_filled_waits_for_its_reader(
     proactor: Proactor, sockets: Sockets
 ) -> None:
@@ -195,6 +199,7 @@ def test_a_send_to_a_unix_socket_that_others_have_filled_waits_for_its_reader(
     assert (send.result, far.stdlib.recv(10)) == (4, b"more")
 
 
+@pytest.mark.needs("abstract_names")
 def test_a_send_that_waits_for_a_unix_socket_can_stand_in_a_chain(
     proactor: Proactor, sockets: Sockets, completions: Completions
 ) -> None:
@@ -213,6 +218,7 @@ def test_a_send_that_waits_for_a_unix_socket_can_stand_in_a_chain(
     assert completions.outcomes == [("first", "ok"), ("send", "ok"), ("last", "ok")]
 
 
+@pytest.mark.needs("abstract_names")
 def test_a_deadline_ends_a_send_that_waits_for_a_unix_socket(proactor: Proactor, sockets: Sockets) -> None:
     near, far = unix_datagram(sockets, "near"), unix_datagram(sockets, "far")
     near.stdlib.connect(far.getsockname())
@@ -221,6 +227,7 @@ def test_a_deadline_ends_a_send_that_waits_for_a_unix_socket(proactor: Proactor,
     assert isinstance(send.error, DeadlineExceeded)
 
 
+@pytest.mark.needs("abstract_names")
 def test_closing_ends_a_send_that_waits_for_a_unix_socket(proactor: Proactor, sockets: Sockets) -> None:
     near, far = unix_datagram(sockets, "near"), unix_datagram(sockets, "far")
     near.stdlib.connect(far.getsockname())
@@ -247,6 +254,7 @@ def test_a_receive_can_be_cancelled_and_takes_no_datagram(proactor: Proactor, so
     assert perform(proactor, RecvFrom(far, bytearray(10))).length == 1
 
 
+@pytest.mark.needs("abstract_names")
 @pytest.mark.regression("kinds-without-cancel")
 def test_a_send_that_waits_can_be_cancelled(proactor: Proactor, sockets: Sockets) -> None:
     near, far = unix_datagram(sockets, "near"), unix_datagram(sockets, "far")

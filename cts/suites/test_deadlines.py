@@ -88,18 +88,21 @@ def test_a_connection_is_waited_for_no_longer_than_the_timeout(timed_proactor: P
     assert isinstance(accept.error, DeadlineExceeded)
 
 
+@pytest.mark.needs("descriptors")
 def test_readiness_is_waited_for_no_longer_than_the_timeout(timed_proactor: Proactor) -> None:
     with pipe() as (reader, _writer):
         poll = finish(timed_proactor, HandlePoll(reader, timeout=SOON))
     assert isinstance(poll.error, DeadlineExceeded)
 
 
+@pytest.mark.needs("descriptors")
 def test_readiness_that_comes_first_is_reported(timed_proactor: Proactor) -> None:
     with pipe() as (reader, writer):
         os.write(writer, b"x")
         assert perform(timed_proactor, HandlePoll(reader, timeout=10))
 
 
+@pytest.mark.needs("descriptors")
 def test_a_read_from_a_pipe_is_waited_for_no_longer_than_the_timeout(timed_proactor: Proactor) -> None:
     with pipe() as (reader, _writer):
         read = finish(timed_proactor, StreamRead(reader, bytearray(4), timeout=SOON))

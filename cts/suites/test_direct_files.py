@@ -11,6 +11,8 @@ import pytest
 from cts.support import Files, finish, pattern, perform
 from proactor_trio.proactor import File, FileOpen, FileRead, FileWrite, Proactor, StatusCode, status_of
 
+pytestmark = pytest.mark.needs("files")
+
 DIRECT = getattr(os, "O_DIRECT", 0)
 
 

@@ -116,6 +116,7 @@ def test_of_several_events_those_that_are_set_end_their_waits(proactor: Proactor
         event.close()
 
 
+@pytest.mark.needs("signals")
 def test_a_signal_handler_may_set_it(proactor: Proactor, event: Event) -> None:
     wait = EventWait(event)
     start(proactor, wait)
@@ -204,6 +205,7 @@ def test_a_wait_can_be_cancelled_from_another_thread(proactor: Proactor, event: 
     assert isinstance(wait.error, OperationCancelled)
 
 
+@pytest.mark.needs("descriptors")
 @pytest.mark.reference("EventTest.RetainRelease")
 def test_a_wait_keeps_its_event_open(proactor: Proactor) -> None:
     event = Event()
@@ -357,6 +359,7 @@ class Reader:
             self.read += os.read(self.descriptor, 100)
 
 
+@pytest.mark.needs("descriptors")
 @pytest.mark.reference("EventSourceEventfdTest.CallbackFires", "EventSourcePosixTest.PipeDataDeliversPollIn")
 def test_a_source_calls_back_when_its_descriptor_is_readable(proactor: Proactor) -> None:
     with pipe() as (reader, writer):
@@ -369,6 +372,7 @@ def test_a_source_calls_back_when_its_descriptor_is_readable(proactor: Proactor)
     assert (callback.read, callback.seen) == (b"hello", [PollEvents.IN])
 
 
+@pytest.mark.needs("descriptors")
 @pytest.mark.reference("EventSourceEventfdTest.RegisterUnregister")
 def test_a_source_is_active_until_it_is_closed(proactor: Proactor) -> None:
     descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -381,6 +385,7 @@ def test_a_source_is_active_until_it_is_closed(proactor: Proactor) -> None:
     assert (was_active, source.is_active) == (True, False)
 
 
+@pytest.mark.needs("descriptors")
 @pytest.mark.reference("EventSourceEventfdTest.MultipleSignals")
 def test_a_source_stays_armed(proactor: Proactor) -> None:
     with pipe() as (reader, writer):
@@ -393,6 +398,7 @@ def test_a_source_stays_armed(proactor: Proactor) -> None:
         proactor.poll(0)
 
 
+@pytest.mark.needs("descriptors")
 @pytest.mark.reference("EventSourceEventfdTest.UnregisterStopsCallbacks")
 def test_a_closed_source_does_not_call_back(proactor: Proactor) -> None:
     with pipe() as (reader, writer):
@@ -407,6 +413,7 @@ def test_a_closed_source_does_not_call_back(proactor: Proactor) -> None:
     assert (callback.seen, source.is_active) == ([], False)
 
 
+@pytest.mark.needs("descriptors")
 def test_a_source_may_be_closed_by_its_own_callback(proactor: Proactor) -> None:
     with pipe() as (reader, writer):
         os.write(writer, b"x")
@@ -422,6 +429,7 @@ def test_a_source_may_be_closed_by_its_own_callback(proactor: Proactor) -> None:
     assert len(calls) == 1
 
 
+@pytest.mark.needs("descriptors")
 @pytest.mark.reference("EventSourceEventfdTest.MultipleEventSources")
 def test_sources_are_told_apart(proactor: Proactor) -> None:
     with pipe() as (first_reader, first_writer), pipe() as (second_reader, second_writer):
@@ -437,6 +445,7 @@ def test_sources_are_told_apart(proactor: Proactor) -> None:
     assert [callback.read for callback in callbacks] == [b"1", b"2"]
 
 
+@pytest.mark.needs("descriptors")
 @pytest.mark.reference("EventSourcePosixTest.PipeHangupDeliversPollHup")
 def test_a_hang_up_is_reported_once_and_ends_the_source(proactor: Proactor) -> None:
     with pipe() as (reader, writer):
@@ -449,6 +458,7 @@ def test_a_hang_up_is_reported_once_and_ends_the_source(proactor: Proactor) -> N
     assert not source.is_active
 
 
+@pytest.mark.needs("descriptors")
 def test_a_callback_that_raises_is_raised_by_poll_and_the_source_goes_on(proactor: Proactor) -> None:
     with pipe() as (reader, writer):
         calls: list[bytes] = []
@@ -468,6 +478,7 @@ def test_a_callback_that_raises_is_raised_by_poll_and_the_source_goes_on(proacto
         proactor.poll(0)
 
 
+@pytest.mark.needs("descriptors")
 def test_closing_the_proactor_ends_its_sources(make_proactor: Callable[..., Proactor]) -> None:
     proactor = make_proactor()
     with pipe() as (reader, _writer):
@@ -476,11 +487,13 @@ def test_closing_the_proactor_ends_its_sources(make_proactor: Callable[..., Proa
     assert not source.is_active
 
 
+@pytest.mark.needs("descriptors")
 def test_a_source_needs_a_callback(proactor: Proactor) -> None:
     with pipe() as (reader, _writer), pytest.raises(TypeError, match="callback"):
         EventSource(proactor, reader, None)  # type: ignore[arg-type]
 
 
+@pytest.mark.needs("descriptors")
 def test_a_source_needs_a_descriptor(proactor: Proactor) -> None:
     with pytest.raises(ValueError, match="handle"):
         EventSource(proactor, -1, lambda source, events: None)

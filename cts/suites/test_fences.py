@@ -28,6 +28,8 @@ from proactor_trio.proactor import (
     status_of,
 )
 
+pytestmark = pytest.mark.needs("fences", "descriptors")
+
 Make = Callable[..., SemaphoreSource]
 
 

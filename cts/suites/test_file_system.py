@@ -40,6 +40,8 @@ from proactor_trio.proactor import (
     status_of,
 )
 
+pytestmark = pytest.mark.needs("files")
+
 LINKED = OperationFlags.LINKED
 
 
@@ -199,6 +201,7 @@ def test_a_chain_that_breaks_renames_nothing(proactor: Proactor, files: Files, c
 # Splice ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.needs("descriptors")
 def test_bytes_go_from_a_file_to_a_pipe(proactor: Proactor, files: Files) -> None:
     file = files.holding(b"0123456789")
     with pipe() as (reader, writer):
@@ -206,6 +209,7 @@ def test_bytes_go_from_a_file_to_a_pipe(proactor: Proactor, files: Files) -> Non
         assert os.read(reader, 100) == b"3456"
 
 
+@pytest.mark.needs("descriptors")
 def test_bytes_go_from_a_pipe_to_a_file(proactor: Proactor, files: Files) -> None:
     file = files.holding(b"0123456789")
     with pipe() as (reader, writer):
@@ -214,6 +218,7 @@ def test_bytes_go_from_a_pipe_to_a_file(proactor: Proactor, files: Files) -> Non
     assert os.pread(file.fileno(), 100, 0) == b"01abc56789"
 
 
+@pytest.mark.needs("descriptors")
 def test_it_waits_for_the_first_byte(proactor: Proactor, files: Files) -> None:
     file = files.holding(b"")
     with pipe() as (reader, writer):
@@ -225,6 +230,7 @@ def test_it_waits_for_the_first_byte(proactor: Proactor, files: Files) -> None:
     assert splice.result == 3
 
 
+@pytest.mark.needs("descriptors")
 def test_the_end_of_a_pipe_is_zero_bytes(proactor: Proactor, files: Files) -> None:
     file = files.holding(b"")
     with pipe() as (reader, writer):
@@ -232,11 +238,13 @@ def test_the_end_of_a_pipe_is_zero_bytes(proactor: Proactor, files: Files) -> No
         assert perform(proactor, Splice(reader, file, 100, None, 0)) == 0
 
 
+@pytest.mark.needs("descriptors")
 def test_a_splice_without_a_pipe_is_refused_by_the_kernel(proactor: Proactor, files: Files) -> None:
     splice = finish(proactor, Splice(files.holding(b"a", "a"), files.holding(b"b", "b"), 1, 0, 0))
     assert status_of(splice.error) is StatusCode.INVALID_ARGUMENT
 
 
+@pytest.mark.needs("descriptors")
 @pytest.mark.parametrize(("count", "offset", "name"), [(0, 0, "count"), (1, -1, "source_offset")])
 def test_numbers_of_a_splice_are_checked(proactor: Proactor, files: Files, count: int, offset: int, name: str) -> None:
     with pipe() as (_reader, writer), pytest.raises(ValueError, match=name):
@@ -246,6 +254,7 @@ def test_numbers_of_a_splice_are_checked(proactor: Proactor, files: Files, count
 # SendFile --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.needs("descriptors")
 @pytest.mark.parametrize("length", [1, 65536, 1_000_003])
 def test_a_file_is_sent_whole(proactor: Proactor, sockets: Sockets, files: Files, length: int) -> None:
     near, far = sockets.tcp_pair()
@@ -257,18 +266,21 @@ def test_a_file_is_sent_whole(proactor: Proactor, sockets: Sockets, files: Files
     assert (send.result, received) == (length, contents)
 
 
+@pytest.mark.needs("descriptors")
 def test_a_part_of_a_file_is_sent(proactor: Proactor, sockets: Sockets, files: Files) -> None:
     near, far = sockets.tcp_pair()
     assert perform(proactor, SendFile(near, files.holding(b"0123456789"), 2, 5)) == 5
     assert drain(proactor, far, 5) == b"23456"
 
 
+@pytest.mark.needs("descriptors")
 def test_the_end_of_the_file_ends_it(proactor: Proactor, sockets: Sockets, files: Files) -> None:
     near, far = sockets.tcp_pair()
     assert perform(proactor, SendFile(near, files.holding(b"0123456789"), 6, 100)) == 4
     assert drain(proactor, far, 4) == b"6789"
 
 
+@pytest.mark.needs("descriptors")
 def test_a_cancelled_one_says_how_much_was_sent(proactor: Proactor, sockets: Sockets, files: Files) -> None:
     near, _far = sockets.tcp_pair()
     send = SendFile(near, files.holding(bytes(20_000_000)), 0, 20_000_000)
@@ -280,6 +292,7 @@ def test_a_cancelled_one_says_how_much_was_sent(proactor: Proactor, sockets: Soc
     assert isinstance(send.error, OperationCancelled) or 0 < send.result < 20_000_000
 
 
+@pytest.mark.needs("descriptors")
 def test_a_socket_that_is_closed_ends_it(proactor: Proactor, sockets: Sockets, files: Files) -> None:
     near, _far = sockets.tcp_pair()
     send = SendFile(near, files.holding(bytes(20_000_000)), 0, 20_000_000)
@@ -292,6 +305,7 @@ def test_a_socket_that_is_closed_ends_it(proactor: Proactor, sockets: Sockets, f
     assert send.error is not None or send.result < 20_000_000
 
 
+@pytest.mark.needs("descriptors")
 def test_a_peer_that_is_gone_ends_it(proactor: Proactor, sockets: Sockets, files: Files) -> None:
     near, far = sockets.tcp_pair()
     far.close()
@@ -302,6 +316,7 @@ def test_a_peer_that_is_gone_ends_it(proactor: Proactor, sockets: Sockets, files
 # Chains ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.needs("descriptors")
 @pytest.mark.parametrize(
     "fail",
     [

@@ -24,6 +24,8 @@ from proactor_trio.proactor import (
     status_of,
 )
 
+pytestmark = pytest.mark.needs("files")
+
 MEBIBYTE = 1 << 20
 
 # Opening -------------------------------------------------------------------------------------------------------------

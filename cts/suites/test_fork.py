@@ -14,7 +14,7 @@ from cts.configurations import Configuration
 from cts.support import Sockets, finish, perform, settle, start
 from proactor_trio.proactor import Nop, Proactor, RecvBytes, Send, Timer
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork()")
+pytestmark = pytest.mark.needs("fork")
 
 
 def in_child(function: Callable[[], object]) -> str:

@@ -161,6 +161,7 @@ def test_an_operation_may_be_submitted_again_inside_its_completion_function(proa
 # 2. One final completion, inside poll(), on the polling thread -------------------------------------------------------
 
 
+@pytest.mark.needs("descriptors", "files")
 def test_nothing_completes_inside_submit(
     proactor: Proactor, sockets: Sockets, files: Files, completions: Completions
 ) -> None:
@@ -189,6 +190,7 @@ def test_nothing_completes_inside_cancel(proactor: Proactor, completions: Comple
     settle(proactor, timer)
 
 
+@pytest.mark.needs("files")
 def test_completion_functions_run_on_the_polling_thread(proactor: Proactor, files: Files) -> None:
     threads = set()
     file = files.holding(b"x" * 100_000)
@@ -202,6 +204,7 @@ def test_completion_functions_run_on_the_polling_thread(proactor: Proactor, file
     assert threads == {threading.get_ident()}
 
 
+@pytest.mark.needs("files")
 def test_each_operation_completes_exactly_once(
     proactor: Proactor, sockets: Sockets, files: Files, completions: Completions
 ) -> None:
@@ -279,6 +282,7 @@ def test_sent_bytes_are_those_of_memory_that_everybody_else_dropped(proactor: Pr
     assert received[filled:] == pattern(50_000) and junk
 
 
+@pytest.mark.needs("files")
 def test_a_read_lands_in_memory_that_everybody_else_dropped(proactor: Proactor, files: Files) -> None:
     contents = pattern(1 << 20)
     file = files.holding(contents)
@@ -313,6 +317,7 @@ def sockets_pop(proactor: Proactor, accept: Accept) -> Socket:
     return accepted
 
 
+@pytest.mark.needs("files")
 def test_a_path_stays_alive_until_the_file_is_open(proactor: Proactor, files: Files, tmp_path: Path) -> None:
     done = Completions()
     (tmp_path / "there").write_bytes(b"x")
@@ -369,6 +374,7 @@ def test_a_refused_submission_lets_go_of_memory(proactor: Proactor, sockets: Soc
     buffer.extend(b"more")
 
 
+@pytest.mark.needs("files")
 def test_a_finished_operation_is_not_kept_alive_by_the_proactor(
     proactor: Proactor, sockets: Sockets, files: Files
 ) -> None:
@@ -450,6 +456,7 @@ def test_connections_that_came_before_the_cancellation_of_a_multishot_are_delive
     assert {sockets.keep(accepted).getpeername() for accepted in taken} == clients
 
 
+@pytest.mark.needs("files")
 def test_a_file_that_was_opened_before_the_cancellation_is_delivered(
     proactor: Proactor, tmp_path: Path, completions: Completions
 ) -> None:
@@ -467,6 +474,7 @@ def test_a_file_that_was_opened_before_the_cancellation_is_delivered(
             assert cause_of(opening) is CancelCause.REQUESTED
 
 
+@pytest.mark.needs("files")
 def test_a_write_reported_as_cancelled_has_not_happened(proactor: Proactor, files: Files) -> None:
     file = files.holding(bytes(40))
     writes = [FileWrite(file, b"x", offset) for offset in range(40)]
@@ -552,6 +560,7 @@ def test_user_data_is_never_looked_at(proactor: Proactor) -> None:
     assert finish(proactor, Nop(user_data=thing)).user_data is thing
 
 
+@pytest.mark.needs("descriptors")
 def test_a_poll_on_a_pipe_keeps_its_completion_function_alive_but_not_longer(proactor: Proactor) -> None:
     recorder = Completions()
     reference = weakref.ref(recorder)

@@ -22,6 +22,8 @@ from proactor_trio.proactor import (
     Timer,
 )
 
+pytestmark = pytest.mark.needs("messages")
+
 LINKED = OperationFlags.LINKED
 LARGEST = (1 << 64) - 1
 

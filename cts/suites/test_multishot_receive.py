@@ -22,6 +22,8 @@ from proactor_trio.proactor import (
     SocketClose,
 )
 
+pytestmark = pytest.mark.needs("multishot")
+
 MULTISHOT = OperationFlags.MULTISHOT
 MORE, FINAL = CompletionFlags.MORE, CompletionFlags.NONE
 both_kinds = pytest.mark.parametrize("kind", PAIR_KINDS)

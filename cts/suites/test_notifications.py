@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import mmap
 import os
 import signal
 import threading
+import time
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -61,7 +64,7 @@ def ends() -> Iterator[SharedEnds]:
     made.close()
 
 
-@pytest.fixture(params=["process", "shared"])
+@pytest.fixture(params=["process", pytest.param("shared", marks=pytest.mark.needs("shared_notification"))])
 def pair(request: pytest.FixtureRequest) -> Iterator[tuple[Any, Any]]:
     """A notification to wait for and one to signal: the same, or two ends of a shared one."""
     if request.param == "process":
@@ -125,6 +128,7 @@ def test_observing_ends_as_often_as_it_began() -> None:
 # Operations ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.needs("shared_notification")
 @pytest.mark.reference("NotificationTest.AsyncWait", "SharedNotificationTest.SharedEpochAsyncWait")
 def test_a_wait_ends_with_the_next_signal(proactor: Proactor, pair: tuple[Any, Any]) -> None:
     waiting, signalled = pair
@@ -136,6 +140,7 @@ def test_a_wait_ends_with_the_next_signal(proactor: Proactor, pair: tuple[Any, A
     assert wait.result == waiting.query_epoch()
 
 
+@pytest.mark.needs("shared_notification")
 def test_a_signal_from_another_thread_wakes_the_proactor(proactor: Proactor, pair: tuple[Any, Any]) -> None:
     waiting, signalled = pair
     wait = NotificationWait(waiting)
@@ -146,6 +151,7 @@ def test_a_signal_from_another_thread_wakes_the_proactor(proactor: Proactor, pai
     thread.join()
 
 
+@pytest.mark.needs("shared_notification")
 def test_a_signal_before_submission_does_not_end_a_wait(proactor: Proactor, pair: tuple[Any, Any]) -> None:
     waiting, signalled = pair
     signalled.signal()
@@ -157,6 +163,7 @@ def test_a_signal_before_submission_does_not_end_a_wait(proactor: Proactor, pair
     settle(proactor, wait)
 
 
+@pytest.mark.needs("shared_notification")
 @pytest.mark.reference("NotificationTest.AsyncWaitWithCallerWaitToken")
 def test_with_a_token_a_signal_since_then_ends_it(proactor: Proactor, pair: tuple[Any, Any]) -> None:
     waiting, signalled = pair
@@ -165,6 +172,7 @@ def test_with_a_token_a_signal_since_then_ends_it(proactor: Proactor, pair: tupl
     assert finish(proactor, NotificationWait(waiting, token)).error is None
 
 
+@pytest.mark.needs("shared_notification")
 @pytest.mark.reference("NotificationTest.BroadcastWake")
 def test_all_waits_go_on_whatever_the_wake_count(proactor: Proactor, pair: tuple[Any, Any]) -> None:
     waiting, signalled = pair
@@ -174,6 +182,7 @@ def test_all_waits_go_on_whatever_the_wake_count(proactor: Proactor, pair: tuple
     settle(proactor, *waits)
 
 
+@pytest.mark.needs("shared_notification")
 @pytest.mark.reference("NotificationTest.RepeatedWaitSignalCycles", "SharedNotificationTest.MultipleCycles")
 def test_a_wait_can_be_submitted_again(proactor: Proactor, pair: tuple[Any, Any]) -> None:
     waiting, signalled = pair
@@ -203,6 +212,7 @@ def test_a_signal_operation_says_how_many_it_woke(proactor: Proactor) -> None:
     settle(proactor, *waits)
 
 
+@pytest.mark.needs("shared_notification")
 @pytest.mark.reference("NotificationTest.ChainedWaitNop")
 def test_a_chain_goes_on_behind_a_wait(proactor: Proactor, pair: tuple[Any, Any], completions: Completions) -> None:
     waiting, signalled = pair
@@ -234,6 +244,7 @@ def test_two_notifications_make_a_round_trip(proactor: Proactor) -> None:
     settle(proactor, answer, wait)
 
 
+@pytest.mark.needs("shared_notification")
 @pytest.mark.regression("late-cancel-of-notification-waits")
 def test_a_cancelled_wait_leaves_the_notification_usable(proactor: Proactor, pair: tuple[Any, Any]) -> None:
     waiting, signalled = pair
@@ -248,10 +259,12 @@ def test_a_cancelled_wait_leaves_the_notification_usable(proactor: Proactor, pai
     assert wait.error is None
 
 
+@pytest.mark.needs("shared_notification")
 def test_a_wait_has_a_deadline(proactor: Proactor, pair: tuple[Any, Any]) -> None:
     assert isinstance(finish(proactor, NotificationWait(pair[0], timeout=0.005)).error, DeadlineExceeded)
 
 
+@pytest.mark.needs("signals")
 def test_a_signal_handler_may_signal(proactor: Proactor) -> None:
     notification = Notification()
     wait = NotificationWait(notification)
@@ -275,6 +288,7 @@ def test_waits_of_two_proactors_are_both_woken(make_proactor: Callable[..., Proa
         settle(proactor, wait)
 
 
+@pytest.mark.needs("shared_notification")
 def test_a_task_can_await_it(run: Callable[..., Any], pair: tuple[Any, Any]) -> None:
     import proactor_trio
 
@@ -353,6 +367,7 @@ def test_another_process_is_woken(ends: SharedEnds) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
+@pytest.mark.needs("fork", "shared_notification")
 def test_another_process_wakes_an_operation(proactor: Proactor, ends: SharedEnds) -> None:
     wait = NotificationWait(ends.near)
     start(proactor, wait)
@@ -365,6 +380,78 @@ def test_another_process_wakes_an_operation(proactor: Proactor, ends: SharedEnds
     assert wait.result == 1
 
 
+class Blocked:
+    """Threads that are blocked until a notification is past its epoch of now; `passed` counts those that went on."""
+
+    def __init__(self, notification: Notification, count: int) -> None:
+        self.passed = 0
+        token = notification.query_epoch()
+        self._notification = notification
+        self._threads = [threading.Thread(target=self._wait, args=(token,)) for _ in range(count)]
+        for thread in self._threads:
+            thread.start()
+        until(lambda: f"{count} waiting" in repr(notification))
+
+    def _wait(self, token: int) -> None:
+        if self._notification.wait_for_token(token, 10):
+            self.passed += 1
+
+    @property
+    def alive(self) -> int:
+        return sum(thread.is_alive() for thread in self._threads)
+
+    def join(self) -> None:
+        for thread in self._threads:
+            thread.join(10)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for what other threads are about to do."""
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end
+        os.sched_yield()
+
+
+@pytest.mark.reference("NotificationTest.MultipleWaitersPartialWake")
+def test_a_signal_wakes_no_more_blocked_threads_than_asked() -> None:
+    notification = Notification()
+    blocked = Blocked(notification, 4)
+    assert notification.signal(2) == 2
+    until(lambda: blocked.alive == 2)
+    assert (blocked.passed, "2 waiting" in repr(notification)) == (2, True)
+    notification.signal()
+    blocked.join()
+    assert blocked.passed == 4
+
+
+@pytest.mark.regression("notification-modes")
+def test_one_signal_wakes_threads_and_operations_alike(proactor: Proactor) -> None:
+    notification = Notification()
+    blocked = Blocked(notification, 1)
+    wait = NotificationWait(notification)
+    start(proactor, wait)
+    assert notification.signal() == 2
+    settle(proactor, wait)
+    blocked.join()
+    assert (blocked.passed, wait.result) == (1, 1)
+
+
+@pytest.mark.reference("NotificationTest.RetainRelease")
+def test_a_wait_keeps_its_notification(proactor: Proactor) -> None:
+    notification = Notification()
+    alive = weakref.ref(notification)
+    wait = NotificationWait(notification, completion_fn=lambda operation, flags: None)
+    start(proactor, wait)
+    del notification
+    gc.collect()
+    found = alive()
+    assert found is not None
+    found.signal()
+    settle(proactor, wait)
+    assert wait.error is None
+
+
 # Bad input -------------------------------------------------------------------------------------------------------
 
 
@@ -374,6 +461,7 @@ def test_a_wake_count_is_positive(pair: tuple[Any, Any], wake_count: int) -> Non
         pair[1].signal(wake_count)
 
 
+@pytest.mark.needs("shared_notification")
 def test_a_token_has_32_bits(proactor: Proactor, pair: tuple[Any, Any]) -> None:
     with pytest.raises(ValueError, match="wait_token"):
         proactor.submit(NotificationWait(pair[0], 1 << 32))
@@ -385,6 +473,7 @@ def test_operations_are_for_notifications(operation: Callable[..., Any]) -> None
         operation(threading.Event())
 
 
+@pytest.mark.needs("shared_notification")
 def test_without_a_wake_handle_operations_cannot_wait(proactor: Proactor) -> None:
     with mmap.mmap(-1, 4096) as memory, memoryview(memory) as view, view[:8] as epoch:
         with SharedNotification(epoch, lock_file=None) as proxy:
@@ -393,6 +482,7 @@ def test_without_a_wake_handle_operations_cannot_wait(proactor: Proactor) -> Non
                 proactor.submit(NotificationWait(proxy))
 
 
+@pytest.mark.needs("shared_notification")
 def test_it_is_not_closed_while_operations_wait(proactor: Proactor, ends: SharedEnds) -> None:
     wait = NotificationWait(ends.near)
     start(proactor, wait)
@@ -434,6 +524,7 @@ def test_both_are_sources() -> None:
     assert issubclass(Notification, NotificationSource) and issubclass(SharedNotification, NotificationSource)
 
 
+@pytest.mark.needs("shared_notification")
 def test_polls_of_a_shared_one_end_with_its_last_wait(proactor: Proactor, ends: SharedEnds) -> None:
     wait = NotificationWait(ends.near)
     start(proactor, wait)

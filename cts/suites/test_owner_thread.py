@@ -106,7 +106,7 @@ def test_what_the_owner_has_made_is_ended_by_no_other(proactor: Proactor, call: 
     assert_names_the_owner(refused.error, call)
 
 
-@pytest.mark.parametrize("register", [register_slab, register_dmabuf])
+@pytest.mark.parametrize("register", [register_slab, pytest.param(register_dmabuf, marks=pytest.mark.needs("dmabuf"))])
 @pytest.mark.ring_rule(14)
 def test_registering_is_refused_to_others(proactor: Proactor, register: Any) -> None:
     descriptor = os.memfd_create("stand-in", os.MFD_CLOEXEC)
@@ -115,11 +115,10 @@ def test_registering_is_refused_to_others(proactor: Proactor, register: Any) -> 
         arguments = (slab,) if register is register_slab else (descriptor, 0, 4096)
         refused = Refused(lambda: register(proactor, *arguments, Access.READ))
     os.close(descriptor)
-    if register is register_dmabuf and not isinstance(refused.error, FailedPrecondition):
-        pytest.skip(f"no dma-buf here: {refused.error}")
     assert_names_the_owner(refused.error, f"{register.__name__}()")
 
 
+@pytest.mark.needs("signals")
 def test_signals_are_refused_to_others(proactor: Proactor) -> None:
     refused = Refused(lambda: SignalSubscription(proactor, Signal.USER1, lambda *_: None))
     assert isinstance(refused.error, FailedPrecondition) and "main thread" in str(refused.error)

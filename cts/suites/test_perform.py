@@ -401,6 +401,7 @@ def test_awaiting_what_another_task_awaits_is_busy(run: Run, how: str) -> None:
 # KeyboardInterrupt ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.needs("signals")
 def test_control_c_while_parked_on_an_operation_ends_the_run(run: Run, sockets: Sockets) -> None:
     near, _ = sockets.tcp_pair()
     ended = []
@@ -424,6 +425,7 @@ def test_control_c_while_parked_on_an_operation_ends_the_run(run: Run, sockets: 
     assert len(ended) == 1
 
 
+@pytest.mark.needs("signals")
 def test_control_c_loses_no_byte(run: Run, sockets: Sockets) -> None:
     near, far = sockets.tcp_pair()
     received = []

@@ -212,6 +212,7 @@ def test_a_completion_function_may_request_it(make_thread: MakeThread) -> None:
     assert thread.join(SECONDS)
 
 
+@pytest.mark.needs("signals")
 @in_main_thread_only
 def test_a_signal_handler_may_request_it(make_thread: MakeThread) -> None:
     thread = make_thread()

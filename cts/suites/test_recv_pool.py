@@ -60,6 +60,8 @@ from proactor_trio.proactor import (
     status_of,
 )
 
+pytestmark = pytest.mark.needs("registered_buffers")
+
 BUFFER_BYTES = 1024
 SOON = 0.005
 MULTISHOT = OperationFlags.MULTISHOT

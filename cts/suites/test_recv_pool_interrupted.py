@@ -24,6 +24,8 @@ from proactor_trio.proactor import (
 )
 from tests.proactor.interruptions import interrupt_at
 
+pytestmark = pytest.mark.needs("registered_buffers")
+
 SECONDS = 0.3
 LONGEST_SECONDS = 10
 COUNT = 2
@@ -57,6 +59,7 @@ def take(completions: Completions) -> bytes:
     return data
 
 
+@pytest.mark.needs("signals")
 @both_forms
 def test_interrupts_at_random_moments_lose_neither_bytes_nor_buffers(
     proactor: Proactor, pool: BufferPool, sockets: Sockets, completions: Completions, form: OperationFlags

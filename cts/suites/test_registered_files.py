@@ -54,6 +54,7 @@ def has_table(proactor: Proactor) -> bool:
     return proactor.capability_reports[Capability.FIXED_FILES].support is Support.NATIVE
 
 
+@pytest.mark.needs("files")
 def test_it_says_whether_it_is_used_and_why_not(proactor: Proactor, sockets: Sockets) -> None:
     near, _far = sockets.tcp_pair()
     registration = register_file(proactor, near)
@@ -143,6 +144,7 @@ def test_steps_of_a_chain_name_it(proactor: Proactor, sockets: Sockets, completi
     assert completions.errors == [None] * 4 and buffer == b"pong"
 
 
+@pytest.mark.needs("files")
 def test_a_file_is_written_read_and_synced(proactor: Proactor, files: Files) -> None:
     file = files.holding(b"0123456789")
     register_file(proactor, file)
@@ -239,6 +241,7 @@ def test_a_cancelled_receive_leaves_it_usable(proactor: Proactor, sockets: Socke
     assert perform(proactor, RecvBytes(near, 10)) == b"x"
 
 
+@pytest.mark.needs("files")
 def test_a_files_place_is_given_back_by_its_close(proactor: Proactor, files: Files) -> None:
     file = files.holding(b"x")
     registration = register_file(proactor, file)

@@ -11,7 +11,6 @@ from cts.support import Completions, Sockets, drain, finish, pattern, perform, p
 from proactor_trio.proactor import (
     Access,
     BufferPool,
-    Capability,
     FailedPrecondition,
     Operation,
     OperationFlags,
@@ -24,10 +23,11 @@ from proactor_trio.proactor import (
     Slab,
     Socket,
     Span,
-    Support,
     register_buffer,
     register_slab,
 )
+
+pytestmark = pytest.mark.needs("registered_buffers")
 
 SIZE, COUNT = 16_384, 8
 BOTH = Access.READ | Access.WRITE
@@ -224,11 +224,10 @@ def test_a_multishot_receive_keeps_its_region_from_one_delivery_to_the_next(
         settle(proactor, receive)
 
 
+@pytest.mark.needs("zerocopy")
 def test_a_zero_copy_send_keeps_its_region_until_the_memory_is_free(
     proactor: Proactor, sockets: Sockets, completions: Completions
 ) -> None:
-    if proactor.capability_reports[Capability.ZERO_COPY_SEND].support is not Support.NATIVE:
-        pytest.skip("copied here")
     near, far = slow_reader_pair(sockets, zero_copy=True)
     with register_buffer(proactor, bytearray(500_000), Access.READ) as region:
         send = Send(near, region.span(), completions, whole=True)

@@ -114,10 +114,11 @@ def test_limits_of_an_operation_in_flight_stay_as_they_were(proactor: Proactor, 
     assert isinstance(receive.error, DeadlineExceeded)
 
 
+@pytest.mark.needs("native_links")
 def test_a_deadline_that_found_its_operation_between_two_states_is_kept(proactor: Proactor, sockets: Sockets) -> None:
+    """About the deadlines that the kernel keeps."""
     backend = proactor._backend
-    if not isinstance(backend, IoUringBackend):
-        pytest.skip("about the deadlines that the kernel keeps")
+    assert isinstance(backend, IoUringBackend)
     near, _far = sockets.tcp_pair()
     receive = Recv(near, bytearray(1), timeout=100)
     start(proactor, receive)
@@ -130,6 +131,7 @@ def test_a_deadline_that_found_its_operation_between_two_states_is_kept(proactor
 # Sequences -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.needs("descriptors", "files")
 def test_splices_can_be_steps_of_a_sequence(proactor: Proactor, files: Files) -> None:
     source = files.holding(b"hello world")
     with pipe() as (reader, writer):
@@ -152,6 +154,7 @@ def test_a_sequence_is_cancelled_though_its_first_step_finishes_in_the_same_mome
 # Closing ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.needs("descriptors")
 @pytest.mark.parametrize("head", ["timer", "poll"])
 def test_a_close_ends_the_step_whose_turn_has_just_come(proactor: Proactor, sockets: Sockets, head: str) -> None:
     near, far = sockets.unix_pair()
@@ -167,6 +170,7 @@ def test_a_close_ends_the_step_whose_turn_has_just_come(proactor: Proactor, sock
     assert far.stdlib.recv(1) == b""
 
 
+@pytest.mark.needs("descriptors", "files")
 def test_a_splice_behind_a_timer_never_touches_what_got_the_number_of_its_file(
     proactor: Proactor, files: Files
 ) -> None:
@@ -184,9 +188,10 @@ def test_a_splice_behind_a_timer_never_touches_what_got_the_number_of_its_file(
             os.read(reader, 10)
 
 
+@pytest.mark.needs("descriptors")
+@pytest.mark.lacks("native_links")
 def test_a_relay_that_was_closed_between_its_two_steps_writes_nothing(proactor: Proactor) -> None:
-    if proactor.links_in_kernel:
-        pytest.skip("the kernel makes both steps in one go")
+    """Where a kernel links, it makes both steps in one go."""
     with pipe() as (source, source_writer), pipe() as (sink_reader, sink):
         relay = Relay(proactor, source, SignalHandle(sink))
         watch = HandlePoll(source, completion_fn=lambda operation, flags: relay.close())
@@ -201,6 +206,7 @@ def test_a_relay_that_was_closed_between_its_two_steps_writes_nothing(proactor: 
 # Operations of our own -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.needs("descriptors", "files")
 def test_a_file_that_is_closed_before_its_turn_ends_send_file_only(
     proactor: Proactor, files: Files, sockets: Sockets
 ) -> None:
@@ -214,6 +220,7 @@ def test_a_file_that_is_closed_before_its_turn_ends_send_file_only(
     assert finish(proactor, Nop()).error is None
 
 
+@pytest.mark.needs("descriptors", "files")
 def test_want_of_descriptors_ends_send_file_only(proactor: Proactor, files: Files, sockets: Sockets) -> None:
     near, _far = sockets.tcp_pair()
     send = SendFile(near, files.holding(b"first"), 0, 5)
@@ -228,6 +235,7 @@ def test_want_of_descriptors_ends_send_file_only(proactor: Proactor, files: File
     assert finish(proactor, Nop()).error is None
 
 
+@pytest.mark.needs("descriptors", "files")
 @pytest.mark.parametrize("polls", range(12))
 def test_a_cancelled_send_file_tells_what_was_sent(
     proactor: Proactor, files: Files, sockets: Sockets, polls: int
@@ -247,6 +255,7 @@ def test_a_cancelled_send_file_tells_what_was_sent(
     assert received == (send.result or 0)
 
 
+@pytest.mark.needs("descriptors", "shared_notification")
 def test_a_wait_that_was_signalled_before_its_notification_was_closed_completes(proactor: Proactor) -> None:
     wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
     with mmap.mmap(-1, 4096) as memory, memoryview(memory) as view, view[:8] as epoch:
@@ -261,6 +270,7 @@ def test_a_wait_that_was_signalled_before_its_notification_was_closed_completes(
     assert wait.result == 1
 
 
+@pytest.mark.needs("descriptors", "shared_notification")
 def test_a_notification_that_is_closed_before_its_turn_ends_the_wait_only(proactor: Proactor) -> None:
     wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
     with mmap.mmap(-1, 4096) as memory, memoryview(memory) as view, view[:8] as epoch:
@@ -276,6 +286,7 @@ def test_a_notification_that_is_closed_before_its_turn_ends_the_wait_only(proact
 # Messages --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.needs("messages")
 def test_a_message_can_be_submitted_to_a_proactor_of_another_kind(make_proactor: Callable[..., Proactor]) -> None:
     target = make_proactor()
     received: list[int] = []
@@ -287,6 +298,7 @@ def test_a_message_can_be_submitted_to_a_proactor_of_another_kind(make_proactor:
     poll_until(target, lambda: received == [1, 1])
 
 
+@pytest.mark.needs("messages")
 def test_a_target_that_nobody_has_polled_yet_can_be_sent_a_message(make_proactor: Callable[..., Proactor]) -> None:
     target = make_proactor(threading_mode=ThreadingMode.CROSS_THREAD)
     received: list[int] = []
@@ -296,6 +308,7 @@ def test_a_target_that_nobody_has_polled_yet_can_be_sent_a_message(make_proactor
     assert message.error is None
 
 
+@pytest.mark.needs("messages")
 def test_messages_behind_one_whose_callback_was_interrupted_are_not_waited_for(
     make_proactor: Callable[..., Proactor],
 ) -> None:

@@ -30,8 +30,6 @@ from proactor_trio.proactor import (
     multi_wait,
 )
 
-pytestmark = pytest.mark.skipif(not hasattr(stdlib_socket, "AF_UNIX"), reason="needs Unix sockets")
-
 
 @pytest.mark.skipif(not hasattr(stdlib_socket, "AF_NETLINK"), reason="needs a family without addresses of ours")
 def test_a_receive_whose_senders_could_not_be_said_is_refused_at_once(proactor: Proactor) -> None:
@@ -44,6 +42,7 @@ def test_a_receive_whose_senders_could_not_be_said_is_refused_at_once(proactor: 
         netlink.close()
 
 
+@pytest.mark.needs("unix_sockets")
 def test_a_path_object_is_an_address_of_a_stream(proactor: Proactor, sockets: Sockets, tmp_path: Path) -> None:
     listener = sockets.keep(Socket.of_type(SocketType.UNIX_STREAM))
     listener.bind(tmp_path / "listener")
@@ -54,6 +53,7 @@ def test_a_path_object_is_an_address_of_a_stream(proactor: Proactor, sockets: So
     assert client.getpeername() == str(tmp_path / "listener")
 
 
+@pytest.mark.needs("unix_sockets")
 def test_a_path_object_is_an_address_of_a_datagram(proactor: Proactor, sockets: Sockets, tmp_path: Path) -> None:
     near, far = (sockets.keep(Socket.of_type(SocketType.UNIX_DGRAM)) for _ in range(2))
     near.bind(tmp_path / "near")
@@ -68,6 +68,7 @@ def test_a_host_that_is_no_string_is_refused_by_name(host: object) -> None:
         Address(stdlib_socket.AF_INET, (host, 1))
 
 
+@pytest.mark.skipif(not hasattr(stdlib_socket, "AF_UNIX"), reason="this system has no Unix sockets")
 def test_what_is_no_path_is_refused_by_name() -> None:
     with pytest.raises(TypeError, match="address must be a Unix path"):
         Address(stdlib_socket.AF_UNIX, ("127.0.0.1", 1))

@@ -71,6 +71,7 @@ def fire_once(proactor: Proactor, relay: Relay, speak: Callable[[], Any]) -> Non
 # The four ways ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.needs("descriptors")
 @pytest.mark.reference("RelayPosixTest.PrimitiveToPrimitive")
 def test_descriptor_to_descriptor(proactor: Proactor, handles: Handles) -> None:
     source, sink = handles.eventfd(), handles.eventfd()
@@ -79,6 +80,7 @@ def test_descriptor_to_descriptor(proactor: Proactor, handles: Handles) -> None:
     assert os.eventfd_read(sink) == 7
 
 
+@pytest.mark.needs("descriptors")
 @pytest.mark.reference("RelayPosixTest.PrimitiveToNotification")
 def test_descriptor_to_notification(proactor: Proactor, handles: Handles) -> None:
     source, sink = handles.eventfd(), Notification()
@@ -87,6 +89,7 @@ def test_descriptor_to_notification(proactor: Proactor, handles: Handles) -> Non
     assert sink.query_epoch() == 1
 
 
+@pytest.mark.needs("descriptors")
 @pytest.mark.reference("RelayPosixTest.NotificationToPrimitive")
 def test_notification_to_descriptor(proactor: Proactor, handles: Handles) -> None:
     source, sink = Notification(), handles.eventfd()
@@ -103,6 +106,7 @@ def test_notification_to_notification(proactor: Proactor) -> None:
     assert sink.query_epoch() == 1
 
 
+@pytest.mark.needs("descriptors")
 def test_a_source_that_has_spoken_before_fires_at_once(proactor: Proactor, handles: Handles) -> None:
     source, sink = handles.eventfd(), handles.eventfd()
     os.eventfd_write(source, 1)
@@ -126,6 +130,7 @@ def test_a_signal_of_another_thread_fires_it(proactor: Proactor) -> None:
     thread.join()
 
 
+@pytest.mark.needs("descriptors")
 def test_firings_are_not_counted_by_poll(proactor: Proactor, handles: Handles) -> None:
     source, sink = handles.eventfd(), handles.eventfd()
     relay = Relay(proactor, source, SignalHandle(sink))
@@ -136,7 +141,7 @@ def test_firings_are_not_counted_by_poll(proactor: Proactor, handles: Handles) -
     assert counted == 0
 
 
-@pytest.mark.needs("native_links")
+@pytest.mark.needs("native_links", "descriptors")
 @pytest.mark.regression("relays-not-in-the-kernel")
 def test_a_one_shot_relay_of_descriptors_is_made_by_the_kernel(
     proactor: Proactor, handles: Handles, monkeypatch: pytest.MonkeyPatch
@@ -155,6 +160,7 @@ def test_a_one_shot_relay_of_descriptors_is_made_by_the_kernel(
 # Once, and again -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.needs("descriptors")
 @pytest.mark.reference("RelayPosixTest.OneShotAutoCleanup")
 def test_a_one_shot_relay_is_over_when_it_has_fired(proactor: Proactor, handles: Handles) -> None:
     source, sink = handles.eventfd(), handles.eventfd()
@@ -168,6 +174,7 @@ def test_a_one_shot_relay_is_over_when_it_has_fired(proactor: Proactor, handles:
         os.eventfd_read(sink)
 
 
+@pytest.mark.needs("descriptors")
 @pytest.mark.parametrize("kind", ["descriptor", "notification"])
 @pytest.mark.reference("RelayPosixTest.PersistentMultipleTransfers", "RelayTest.PersistentNotificationRelay")
 def test_a_persistent_relay_fires_each_time(proactor: Proactor, handles: Handles, kind: str) -> None:
@@ -182,6 +189,7 @@ def test_a_persistent_relay_fires_each_time(proactor: Proactor, handles: Handles
     proactor.poll(0)
 
 
+@pytest.mark.needs("descriptors")
 def test_a_persistent_relay_reads_its_source(proactor: Proactor, handles: Handles) -> None:
     source, sink = handles.eventfd(), handles.eventfd()
     relay = Relay(proactor, source, SignalHandle(sink), PERSISTENT)
@@ -192,6 +200,7 @@ def test_a_persistent_relay_reads_its_source(proactor: Proactor, handles: Handle
     proactor.poll(0)
 
 
+@pytest.mark.needs("descriptors")
 @pytest.mark.reference("RelayPosixTest.MultipleActiveRelays")
 def test_several_relays_are_told_apart(proactor: Proactor, handles: Handles) -> None:
     pairs = [(handles.eventfd(), handles.eventfd()) for _ in range(4)]
@@ -227,6 +236,7 @@ def test_one_notification_feeds_many_sinks(proactor: Proactor) -> None:
 # Ending ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.needs("descriptors")
 @pytest.mark.parametrize("flags", [RelayFlags.NONE, PERSISTENT])
 @pytest.mark.reference("RelayPosixTest.UnregisterWhilePending")
 def test_a_closed_relay_tells_its_sink_no_more(proactor: Proactor, handles: Handles, flags: RelayFlags) -> None:
@@ -253,6 +263,7 @@ def test_a_closed_relay_of_notifications_tells_its_sink_no_more(proactor: Proact
     assert sink.query_epoch() == 0
 
 
+@pytest.mark.needs("descriptors")
 @pytest.mark.reference("RelayPosixTest.OwnSourcePrimitive")
 def test_an_owned_source_is_closed_when_a_one_shot_relay_has_fired(proactor: Proactor, handles: Handles) -> None:
     source, sink = handles.given_away(), handles.eventfd()
@@ -261,6 +272,7 @@ def test_an_owned_source_is_closed_when_a_one_shot_relay_has_fired(proactor: Pro
     assert not is_open(source)
 
 
+@pytest.mark.needs("descriptors")
 @pytest.mark.reference("RelayPosixTest.OwnSourcePrimitiveOnUnregister")
 def test_an_owned_source_is_closed_with_its_relay(proactor: Proactor, handles: Handles) -> None:
     source, sink = handles.given_away(), handles.eventfd()
@@ -270,6 +282,7 @@ def test_an_owned_source_is_closed_with_its_relay(proactor: Proactor, handles: H
     poll_until(proactor, lambda: not is_open(source))
 
 
+@pytest.mark.needs("descriptors")
 def test_an_owned_source_is_closed_with_the_proactor(make_proactor: Callable[..., Proactor], handles: Handles) -> None:
     proactor = make_proactor()
     source, sink = handles.given_away(), handles.eventfd()
@@ -281,6 +294,7 @@ def test_an_owned_source_is_closed_with_the_proactor(make_proactor: Callable[...
 # Errors ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.needs("descriptors")
 @pytest.mark.reference("RelayPosixTest.ErrorSensitiveSuppressesSinkOnPollHup")
 @pytest.mark.regression("error-sensitive")
 @pytest.mark.ring_rule(18)
@@ -294,6 +308,7 @@ def test_a_hang_up_alone_does_not_fire_an_error_sensitive_relay(proactor: Proact
     assert (relay.fired, errors) == (0, [relay.error])
 
 
+@pytest.mark.needs("descriptors")
 @pytest.mark.regression("error-sensitive")
 def test_data_beside_a_hang_up_fires_it(proactor: Proactor, handles: Handles) -> None:
     sink = handles.eventfd()
@@ -304,6 +319,7 @@ def test_data_beside_a_hang_up_fires_it(proactor: Proactor, handles: Handles) ->
         poll_until(proactor, lambda: relay.fired)
 
 
+@pytest.mark.needs("descriptors")
 @pytest.mark.reference("RelayPosixTest.ErrorSensitiveFiresOnNormalPollin")
 def test_data_fires_an_error_sensitive_relay(proactor: Proactor, handles: Handles) -> None:
     source, sink = handles.eventfd(), handles.eventfd()
@@ -311,6 +327,7 @@ def test_data_fires_an_error_sensitive_relay(proactor: Proactor, handles: Handle
     fire_once(proactor, relay, lambda: os.eventfd_write(source, 1))
 
 
+@pytest.mark.needs("descriptors")
 @pytest.mark.parametrize("flags", [RelayFlags.NONE, PERSISTENT])
 def test_a_sink_that_cannot_be_told_ends_the_relay_and_says_so(
     proactor: Proactor, handles: Handles, flags: RelayFlags
@@ -326,6 +343,7 @@ def test_a_sink_that_cannot_be_told_ends_the_relay_and_says_so(
     assert (relay.state, type(relay.error)) == (RelayState.FAULTED, BrokenPipeError)
 
 
+@pytest.mark.needs("descriptors")
 def test_a_persistent_source_that_ends_ends_the_relay_and_does_not_spin(proactor: Proactor, handles: Handles) -> None:
     sink = handles.eventfd()
     with pipe() as (reader, writer):
@@ -335,6 +353,7 @@ def test_a_persistent_source_that_ends_ends_the_relay_and_does_not_spin(proactor
     assert relay.fired == 0
 
 
+@pytest.mark.needs("descriptors")
 def test_an_error_callback_that_raises_is_raised_by_poll(proactor: Proactor, handles: Handles) -> None:
     def callback(relay: Relay, error: BaseException) -> None:
         raise LookupError("mine")
@@ -349,6 +368,7 @@ def test_an_error_callback_that_raises_is_raised_by_poll(proactor: Proactor, han
 # Bad input -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.needs("descriptors")
 def test_a_closed_descriptor_is_no_source(proactor: Proactor, handles: Handles) -> None:
     sink, source = SignalHandle(handles.eventfd()), handles.given_away()
     os.close(source)
@@ -356,12 +376,14 @@ def test_a_closed_descriptor_is_no_source(proactor: Proactor, handles: Handles) 
         Relay(proactor, source, sink)
 
 
+@pytest.mark.needs("descriptors")
 @pytest.mark.parametrize("source", [None, "fd"])
 def test_a_source_is_a_descriptor_or_a_notification(proactor: Proactor, handles: Handles, source: Any) -> None:
     with pytest.raises(TypeError, match="source"):
         Relay(proactor, source, SignalHandle(handles.eventfd()))
 
 
+@pytest.mark.needs("descriptors")
 def test_a_sink_is_one_of_two(proactor: Proactor, handles: Handles) -> None:
     with pytest.raises(TypeError, match="sink"):
         Relay(proactor, handles.eventfd(), handles.eventfd())  # type: ignore[arg-type]
@@ -379,6 +401,7 @@ def test_flags_of_descriptors_are_not_for_notifications(proactor: Proactor, flag
         Relay(proactor, Notification(), SignalNotification(Notification()), flags)
 
 
+@pytest.mark.needs("descriptors")
 def test_it_is_for_the_polling_thread(proactor: Proactor, handles: Handles) -> None:
     errors: list[str] = []
     source, sink = handles.eventfd(), handles.eventfd()

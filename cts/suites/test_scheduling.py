@@ -187,6 +187,7 @@ def test_many_timers_all_complete(proactor: Proactor) -> None:
 # HandlePoll ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.needs("descriptors")
 @pytest.mark.parametrize("kind", ["tcp", "unix"])
 def test_a_socket_with_bytes_is_reported_readable(proactor: Proactor, sockets: Sockets, kind: str) -> None:
     near, far = sockets.pair(kind)
@@ -197,12 +198,14 @@ def test_a_socket_with_bytes_is_reported_readable(proactor: Proactor, sockets: S
     assert waiting.result == PollEvents.IN
 
 
+@pytest.mark.needs("descriptors")
 def test_readiness_that_was_there_before_is_reported(proactor: Proactor, sockets: Sockets) -> None:
     near, far = sockets.tcp_pair()
     far.stdlib.send(b"x")
     assert perform(proactor, HandlePoll(near.fileno(), PollEvents.IN)) == PollEvents.IN
 
 
+@pytest.mark.needs("descriptors")
 def test_a_poll_reads_nothing(proactor: Proactor, sockets: Sockets) -> None:
     near, far = sockets.unix_pair()
     far.stdlib.send(b"x")
@@ -210,11 +213,13 @@ def test_a_poll_reads_nothing(proactor: Proactor, sockets: Sockets) -> None:
     assert near.stdlib.recv(10) == b"x"
 
 
+@pytest.mark.needs("descriptors")
 def test_an_idle_socket_is_writable(proactor: Proactor, sockets: Sockets) -> None:
     near, _ = sockets.tcp_pair()
     assert perform(proactor, HandlePoll(near, PollEvents.OUT)) == PollEvents.OUT
 
 
+@pytest.mark.needs("descriptors")
 def test_a_full_socket_becomes_writable_when_the_peer_reads(proactor: Proactor, sockets: Sockets) -> None:
     near, far = sockets.unix_pair()
     filled = fill(near)
@@ -227,6 +232,7 @@ def test_a_full_socket_becomes_writable_when_the_peer_reads(proactor: Proactor, 
     assert waiting.result == PollEvents.OUT
 
 
+@pytest.mark.needs("descriptors")
 def test_both_directions_at_a_time(proactor: Proactor, sockets: Sockets) -> None:
     near, far = sockets.unix_pair()
     far.stdlib.send(b"x")
@@ -234,6 +240,7 @@ def test_both_directions_at_a_time(proactor: Proactor, sockets: Sockets) -> None
     assert perform(proactor, HandlePoll(near, both)) == both
 
 
+@pytest.mark.needs("descriptors")
 def test_a_peer_that_closed_is_reported_as_readable_and_hang_up(proactor: Proactor, sockets: Sockets) -> None:
     near, far = sockets.unix_pair()
     far.close()
@@ -241,6 +248,7 @@ def test_a_peer_that_closed_is_reported_as_readable_and_hang_up(proactor: Proact
     assert events & PollEvents.IN and events & PollEvents.HUP
 
 
+@pytest.mark.needs("descriptors")
 def test_the_writer_of_a_pipe_that_goes_is_a_hang_up(proactor: Proactor) -> None:
     with pipe() as (reader, writer):
         waiting = HandlePoll(reader, PollEvents.IN)
@@ -250,6 +258,7 @@ def test_the_writer_of_a_pipe_that_goes_is_a_hang_up(proactor: Proactor) -> None
     assert waiting.result & PollEvents.HUP
 
 
+@pytest.mark.needs("descriptors")
 def test_the_reader_of_a_pipe_that_goes_is_an_error(proactor: Proactor) -> None:
     with pipe() as (reader, writer):
         os.close(reader)
@@ -257,6 +266,7 @@ def test_the_reader_of_a_pipe_that_goes_is_an_error(proactor: Proactor) -> None:
     assert events & PollEvents.ERR
 
 
+@pytest.mark.needs("descriptors")
 def test_bytes_in_a_pipe_are_reported(proactor: Proactor) -> None:
     with pipe() as (reader, writer):
         waiting = HandlePoll(reader)
@@ -266,6 +276,7 @@ def test_bytes_in_a_pipe_are_reported(proactor: Proactor) -> None:
     assert waiting.result == PollEvents.IN
 
 
+@pytest.mark.needs("descriptors")
 def test_a_poll_reports_once(proactor: Proactor, completions: Completions) -> None:
     with pipe() as (reader, writer):
         os.write(writer, b"x")
@@ -275,6 +286,7 @@ def test_a_poll_reports_once(proactor: Proactor, completions: Completions) -> No
     assert len(completions) == 1
 
 
+@pytest.mark.needs("descriptors")
 def test_a_poll_can_be_submitted_again_for_readiness_that_stayed(proactor: Proactor) -> None:
     with pipe() as (reader, writer):
         os.write(writer, b"x")
@@ -283,6 +295,7 @@ def test_a_poll_can_be_submitted_again_for_readiness_that_stayed(proactor: Proac
             assert perform(proactor, waiting) == PollEvents.IN
 
 
+@pytest.mark.needs("descriptors")
 def test_several_polls_on_one_descriptor_are_all_answered(proactor: Proactor) -> None:
     with pipe() as (reader, writer):
         waiting = [HandlePoll(reader) for _ in range(5)]
@@ -292,6 +305,7 @@ def test_several_polls_on_one_descriptor_are_all_answered(proactor: Proactor) ->
     assert [poll.result for poll in waiting] == [PollEvents.IN] * 5
 
 
+@pytest.mark.needs("descriptors")
 def test_a_listener_with_a_connection_is_readable(proactor: Proactor, sockets: Sockets) -> None:
     listener = sockets.listener()
     waiting = HandlePoll(listener)
@@ -301,6 +315,7 @@ def test_a_listener_with_a_connection_is_readable(proactor: Proactor, sockets: S
     assert waiting.result == PollEvents.IN
 
 
+@pytest.mark.needs("descriptors")
 def test_a_descriptor_that_is_reused_is_polled_anew(proactor: Proactor) -> None:
     """The number may mean another file than the one that was polled before."""
     for _ in range(20):
@@ -313,6 +328,7 @@ def test_a_descriptor_that_is_reused_is_polled_anew(proactor: Proactor) -> None:
             assert waiting.result == PollEvents.IN
 
 
+@pytest.mark.needs("descriptors")
 def test_a_poll_that_never_fires_can_be_cancelled(proactor: Proactor, sockets: Sockets) -> None:
     near, _ = sockets.tcp_pair()
     waiting = HandlePoll(near)
@@ -322,6 +338,7 @@ def test_a_poll_that_never_fires_can_be_cancelled(proactor: Proactor, sockets: S
     assert cause_of(waiting) is CancelCause.REQUESTED
 
 
+@pytest.mark.needs("descriptors")
 def test_a_closed_descriptor_fails_with_ebadf(proactor: Proactor) -> None:
     with pipe() as (reader, _writer):
         os.close(reader)
@@ -331,17 +348,20 @@ def test_a_closed_descriptor_fails_with_ebadf(proactor: Proactor) -> None:
     assert failure.value.errno == 9
 
 
+@pytest.mark.needs("descriptors")
 def test_asking_for_no_event_is_refused(proactor: Proactor, sockets: Sockets) -> None:
     near, _ = sockets.tcp_pair()
     with pytest.raises(ValueError, match="events"):
         proactor.submit(HandlePoll(near, PollEvents.HUP))
 
 
+@pytest.mark.needs("descriptors")
 def test_a_negative_descriptor_is_refused(proactor: Proactor) -> None:
     with pytest.raises(ValueError, match="handle"):
         proactor.submit(HandlePoll(-1))
 
 
+@pytest.mark.needs("descriptors")
 def test_any_object_with_a_fileno_can_be_polled(proactor: Proactor) -> None:
     near, far = stdlib_socket.socketpair()
     with near, far:
@@ -349,6 +369,7 @@ def test_any_object_with_a_fileno_can_be_polled(proactor: Proactor) -> None:
         assert perform(proactor, HandlePoll(near)) == PollEvents.IN
 
 
+@pytest.mark.needs("descriptors")
 def test_timers_and_polls_complete_independently(proactor: Proactor, completions: Completions) -> None:
     with pipe() as (reader, writer):
         waiting = HandlePoll(reader, PollEvents.IN, completions, user_data="poll")

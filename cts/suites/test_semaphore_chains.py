@@ -32,6 +32,8 @@ from proactor_trio.proactor import (
     WaitMode,
 )
 
+pytestmark = pytest.mark.needs("links")
+
 LINKED = OperationFlags.LINKED
 SILENT = OperationFlags.SILENT
 
@@ -86,6 +88,19 @@ def test_the_chain_goes_on_when_the_value_is_signalled(chaining: Proactor, scene
     scene.semaphore.signal(7)
     settle(chaining, *scene.steps)
     assert (scene.completions.outcomes, scene.arrived()) == (ALL_WELL, b"seven")
+
+
+@pytest.mark.needs("native_links")
+@pytest.mark.regression("semaphore-chains-not-in-the-kernel")
+def test_the_kernel_sends_within_the_system_call_in_which_it_is_woken(proactor: Proactor, sockets: Sockets) -> None:
+    semaphore = TimelineSemaphore()
+    near, far = sockets.tcp_pair()
+    wait, send = SemaphoreWait([semaphore], [1], flags=LINKED | SILENT), Send(near, b"in one go")
+    start(proactor, wait, send)
+    semaphore.signal(1)
+    before = proactor.statistics()["system_calls"]
+    settle(proactor, wait, send)
+    assert (proactor.statistics()["system_calls"] - before, far.stdlib.recv(10)) == (1, b"in one go")
 
 
 def test_a_signal_of_another_thread_wakes_it(chaining: Proactor, scene: Scene) -> None:

@@ -27,6 +27,8 @@ from proactor_trio.proactor import (
     WaitMode,
 )
 
+pytestmark = pytest.mark.needs("links")
+
 LINKED = OperationFlags.LINKED
 NONE = OperationFlags.NONE
 

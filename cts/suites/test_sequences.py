@@ -30,6 +30,8 @@ from proactor_trio.proactor import (
     status_of,
 )
 
+pytestmark = pytest.mark.needs("links")
+
 LINKED = OperationFlags.LINKED
 
 

@@ -316,6 +316,7 @@ def test_a_dropped_handle_warns(arena: Arena) -> None:
         del pool
 
 
+@pytest.mark.needs("files")
 def test_the_leases_of_a_registered_pool_are_spans_of_its_region(
     proactor: Proactor, arena: Arena, files: Files
 ) -> None:

@@ -31,7 +31,7 @@ from proactor_trio.proactor import (
 )
 from tests.proactor.interruptions import interrupt_at
 
-pytestmark = in_main_thread_only
+pytestmark = [in_main_thread_only, pytest.mark.needs("signals")]
 
 
 @pytest.fixture(autouse=True)

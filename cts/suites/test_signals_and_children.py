@@ -20,7 +20,7 @@ from proactor_trio.proactor import Proactor, Signal, SignalSubscription
 
 __all__ = ["the_process_is_as_it_was"]  # a fixture, for every test here
 
-pytestmark = in_main_thread_only
+pytestmark = [in_main_thread_only, pytest.mark.needs("signals", "fork")]
 
 SECONDS = 30
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from cts.configurations import Configuration
 from cts.net_support import udp
 from cts.support import LOOPBACK, Sockets, fill, finish, perform, settle, start
 from proactor_trio.proactor import (
@@ -27,6 +28,7 @@ from proactor_trio.proactor import (
     SocketState,
     SocketType,
     StatusCode,
+    Unimplemented,
     status_of,
 )
 from proactor_trio.proactor.socket_state import SOCKET_TRANSITIONS
@@ -304,6 +306,7 @@ def test_a_socket_that_is_closed_at_once_is_closed(sockets: Sockets) -> None:
     assert near.state is SocketState.CLOSED
 
 
+@pytest.mark.needs("abstract_names")
 @pytest.mark.reference("CancellationTest.CancelPendingConnect")
 def test_a_connect_that_is_cancelled_leaves_the_socket_created(proactor: Proactor, sockets: Sockets) -> None:
     listener, first, second = sockets.unix(), sockets.unix(), sockets.unix()
@@ -331,6 +334,7 @@ def test_bind_takes_an_address_object(sockets: Sockets) -> None:
     assert host == "127.0.0.1" and port > 0
 
 
+@pytest.mark.needs("abstract_names")
 @on_linux
 @pytest.mark.reference("SocketPosixTest.UnixSocket_AbstractNamespace", "SocketPosixTest.UnixSocket_AbstractConnect")
 def test_a_unix_socket_can_have_an_abstract_name(proactor: Proactor, sockets: Sockets) -> None:
@@ -341,6 +345,15 @@ def test_a_unix_socket_can_have_an_abstract_name(proactor: Proactor, sockets: So
     perform(proactor, Connect(client, name))
     sockets.keep(perform(proactor, Accept(listener)))
     assert Address(client.family, client.getpeername()) == name
+
+
+@pytest.mark.needs("abstract_names")
+@pytest.mark.lacks("abstract_names")
+@pytest.mark.reference("SocketPosixTest.UnixSocket_AbstractNamespace_Unavailable")
+def test_where_there_are_no_abstract_names_they_are_refused_by_name(configuration: Configuration) -> None:
+    """UNAVAILABLE there: another call will not find one either, so it is not implemented."""
+    with pytest.raises(Unimplemented, match="abstract names"):
+        Address.from_unix("@nobody")
 
 
 @on_linux

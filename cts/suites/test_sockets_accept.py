@@ -73,6 +73,7 @@ def test_several_accepts_share_the_connections(proactor: Proactor, sockets: Sock
     assert peers == {client.getsockname() for client in clients}
 
 
+@pytest.mark.needs("unix_sockets")
 def test_an_accept_of_a_unix_listener_works(proactor: Proactor, sockets: Sockets, tmp_path: Path) -> None:
     listener = sockets.unix()
     listener.bind(str(tmp_path / "socket"))

@@ -49,6 +49,7 @@ def test_connect_over_ipv6(proactor: Proactor, sockets: Sockets) -> None:
     assert client.getpeername()[:2] == listener.getsockname()[:2]
 
 
+@pytest.mark.needs("abstract_names")
 def test_connect_to_an_abstract_unix_name(proactor: Proactor, sockets: Sockets) -> None:
     listener = sockets.unix()
     listener.bind(f"\0proactor_trio cts {os.getpid()}")
@@ -63,6 +64,7 @@ def test_connect_to_nobody_is_refused(proactor: Proactor, sockets: Sockets) -> N
         perform(proactor, Connect(sockets.tcp(), sockets.refusing_address()))
 
 
+@pytest.mark.needs("unix_sockets")
 def test_connect_to_a_unix_path_that_does_not_exist_is_enoent(
     proactor: Proactor, sockets: Sockets, tmp_path: Path
 ) -> None:
@@ -99,11 +101,13 @@ def test_connect_refuses_an_address_that_is_not_numeric_before_anything_runs(
     assert connect.state is OperationState.NEW
 
 
+@pytest.mark.needs("unix_sockets")
 def test_connect_refuses_a_unix_path_that_is_too_long(proactor: Proactor, sockets: Sockets) -> None:
     with pytest.raises(ValueError, match="at most 107 bytes"):
         proactor.submit(Connect(sockets.unix(), "/tmp/" + "x" * 200))
 
 
+@pytest.mark.needs("unix_sockets")
 def test_a_unix_connect_with_a_full_backlog_waits_until_there_is_room(
     proactor: Proactor, sockets: Sockets, tmp_path: Path
 ) -> None:

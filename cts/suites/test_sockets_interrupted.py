@@ -27,6 +27,7 @@ MULTISHOT = OperationFlags.MULTISHOT
 SECONDS = 0.6
 
 
+@pytest.mark.needs("signals")
 def test_interrupts_at_random_moments_lose_no_byte_of_a_multishot_receive_and_repeat_none(
     proactor: Proactor, sockets: Sockets, completions: Completions
 ) -> None:
@@ -47,6 +48,7 @@ def test_interrupts_at_random_moments_lose_no_byte_of_a_multishot_receive_and_re
     assert sum(completions.results) == sent and len(completions.finals) == 1
 
 
+@pytest.mark.needs("signals")
 def test_interrupts_at_random_moments_lose_no_connection_of_an_emulated_multishot_accept(
     make_proactor: Callable[..., Proactor], sockets: Sockets, completions: Completions
 ) -> None:
@@ -68,6 +70,7 @@ def test_interrupts_at_random_moments_lose_no_connection_of_an_emulated_multisho
     assert {socket.getpeername() for socket in accepted} == clients
 
 
+@pytest.mark.needs("signals")
 def test_interrupts_at_random_moments_lose_no_datagram(
     proactor: Proactor, sockets: Sockets, completions: Completions
 ) -> None:
@@ -91,6 +94,7 @@ def test_interrupts_at_random_moments_lose_no_datagram(
     assert {operation.result for operation in operations} == {3, (3, near.getsockname())}
 
 
+@pytest.mark.needs("signals")
 def test_interrupts_at_random_moments_end_each_zero_copy_send_once(
     proactor: Proactor, sockets: Sockets, completions: Completions
 ) -> None:
@@ -133,6 +137,7 @@ def test_an_interrupt_for_a_message_neither_ends_nor_stops_a_multishot_receive(
     assert received == [1, 2, 3]
 
 
+@pytest.mark.needs("signals")
 def test_interrupts_at_random_moments_neither_end_nor_double_an_accept_that_pauses(
     proactor: Proactor, sockets: Sockets, completions: Completions
 ) -> None:

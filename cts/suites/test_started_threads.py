@@ -66,7 +66,6 @@ from proactor_trio.proactor import (
     StreamWrite,
     TimelineSemaphore,
     Timer,
-    Unimplemented,
     Unlink,
     register_slab,
 )
@@ -263,16 +262,19 @@ def performs_files_in_threads(configuration: Configuration) -> bool:
     return "file_threads" in configuration.tags
 
 
-@pytest.mark.parametrize("kind", SCENES, ids=lambda kind: kind.__name__)
+def parameter(kind: type[Operation]) -> Any:
+    """A kind, for the configurations that have it."""
+    tags = ["futex"] if kind in (FutexWait, FutexWake) else []
+    return pytest.param(kind, id=kind.__name__, marks=pytest.mark.needs(*tags))
+
+
+@pytest.mark.needs("descriptors", "files")
+@pytest.mark.parametrize("kind", [parameter(kind) for kind in SCENES])
 def test_an_operation_starts_no_thread(
     stage: Stage, configuration: Configuration, started: StartedThreads, kind: type[Operation]
 ) -> None:
-    operations: list[Operation] = []
-    try:
-        operations = SCENES[kind](stage)
-        stage.proactor.submit(*operations)
-    except Unimplemented as refusal:
-        pytest.skip(str(refusal))
+    operations = SCENES[kind](stage)
+    stage.proactor.submit(*operations)
     settle(stage.proactor, *operations)
     if performs_files_in_threads(configuration):
         assert all("file" in name for name in started.names)

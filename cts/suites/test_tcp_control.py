@@ -134,6 +134,7 @@ def test_closing_with_linger_zero_resets_the_connection(proactor: Proactor, sock
     assert status_of(finish(proactor, RecvBytes(far, 10)).error) is StatusCode.UNAVAILABLE
 
 
+@pytest.mark.needs("descriptors")
 @pytest.mark.parametrize("options", [SocketOptions.NONE, SocketOptions.LINGER_ZERO], ids=["no option", "LINGER_ZERO"])
 @pytest.mark.reference("ResetTest.Reset_CloseWithUnreadData")
 def test_closing_with_unread_bytes_resets_the_connection(

@@ -169,6 +169,7 @@ def test_post(proactor: Proactor) -> None:
     assert all([n for t, n, _ in calls if t == thread] == list(range(ROUNDS)) for thread in range(THREADS))
 
 
+@pytest.mark.needs("messages")
 @pytest.mark.reference("MessageTest.SendMessageFromMultipleThreads")
 def test_send_message(make_proactor: Callable[..., Proactor]) -> None:
     target = make_proactor(message_pool_capacity=16)
@@ -301,6 +302,7 @@ def test_semaphore_operations(proactor: Proactor) -> None:
     hammer_and_poll(proactor, work, lambda: not proactor.statistics()["in_flight"])
 
 
+@pytest.mark.needs("descriptors", "fences")
 @pytest.mark.reference("FencePosixTest.ImportFence_MultipleCrossThreadImports")
 def test_import_fence(proactor: Proactor) -> None:
     semaphores = [TimelineSemaphore() for _ in range(THREADS * 8)]

@@ -245,6 +245,7 @@ def test_wakes_of_many_threads_are_never_lost(proactor: Proactor) -> None:
     assert time.monotonic() - begin < 4
 
 
+@pytest.mark.needs("signals")
 def test_wake_from_a_signal_handler_ends_a_poll(proactor: Proactor) -> None:
     def handle(number: int, frame: FrameType | None) -> None:
         proactor.wake()

@@ -43,22 +43,12 @@ from proactor_trio.proactor import (
     SocketClose,
     SocketOptions,
     SocketType,
-    Support,
 )
 
 ACHIEVED, NONE = CompletionFlags.ZERO_COPY_ACHIEVED, CompletionFlags.NONE
 
 #: More than a receiver of `slow_reader_pair()` has room for, less than its sender has.
 MUCH = 500_000
-
-
-@pytest.fixture
-def native(proactor: Proactor) -> Proactor:
-    """A proactor whose kernel has zero-copy sends; skips the test on others."""
-    report = proactor.capability_reports[Capability.ZERO_COPY_SEND]
-    if report.support is not Support.NATIVE:
-        pytest.skip(report.reason)
-    return proactor
 
 
 def held_sends(proactor: Proactor) -> int:
@@ -172,52 +162,58 @@ def test_the_memory_may_be_changed_in_the_completion_function(proactor: Proactor
     settle(proactor, send)
 
 
+@pytest.mark.needs("zerocopy")
 def test_the_completion_function_is_not_called_while_the_kernel_may_read(
-    native: Proactor, sockets: Sockets, completions: Completions
+    proactor: Proactor, sockets: Sockets, completions: Completions
 ) -> None:
     near, far = slow_reader_pair(sockets, zero_copy=True)
     memory = bytearray(MUCH)
     send = Send(near, memory, completions, whole=True)
-    native.submit(send)
-    poll_until(native, lambda: held_sends(native) == 1)
+    proactor.submit(send)
+    poll_until(proactor, lambda: held_sends(proactor) == 1)
     assert len(completions) == 0 and send.state is OperationState.SUBMITTED
     with pytest.raises(BufferError):
         memory.append(0)
-    drain(native, far, MUCH)
-    settle(native, send)
+    drain(proactor, far, MUCH)
+    settle(proactor, send)
     memory.append(0)
-    assert (len(completions), held_sends(native)) == (1, 0)
+    assert (len(completions), held_sends(proactor)) == (1, 0)
 
 
-def test_until_then_it_cannot_be_submitted_again(native: Proactor, sockets: Sockets, completions: Completions) -> None:
+@pytest.mark.needs("zerocopy")
+def test_until_then_it_cannot_be_submitted_again(
+    proactor: Proactor, sockets: Sockets, completions: Completions
+) -> None:
     near, far = slow_reader_pair(sockets, zero_copy=True)
     send = Send(near, bytes(MUCH), completions, whole=True)
-    native.submit(send)
-    poll_until(native, lambda: held_sends(native) == 1)
+    proactor.submit(send)
+    poll_until(proactor, lambda: held_sends(proactor) == 1)
     with pytest.raises(FailedPrecondition, match="in flight"):
-        native.submit(send)
-    drain(native, far, MUCH)
-    settle(native, send)
-    native.submit(send)
-    drain(native, far, MUCH)
-    settle(native, send)
+        proactor.submit(send)
+    drain(proactor, far, MUCH)
+    settle(proactor, send)
+    proactor.submit(send)
+    drain(proactor, far, MUCH)
+    settle(proactor, send)
 
 
-def test_the_loopback_device_copies_and_says_so(native: Proactor, sockets: Sockets, completions: Completions) -> None:
+@pytest.mark.needs("zerocopy")
+def test_the_loopback_device_copies_and_says_so(proactor: Proactor, sockets: Sockets, completions: Completions) -> None:
     near, far = zero_copy_pair(sockets)
     send = Send(near, bytes(100_000), completions, whole=True)
-    native.submit(send)
-    drain(native, far, 100_000)
-    settle(native, send)
+    proactor.submit(send)
+    drain(proactor, far, 100_000)
+    settle(proactor, send)
     assert completions.records[0].flags is NONE and not send.zero_copy_achieved
 
 
+@pytest.mark.needs("zerocopy")
 def test_what_was_not_copied_is_said_to_be_achieved(
-    native: Proactor, sockets: Sockets, completions: Completions
+    proactor: Proactor, sockets: Sockets, completions: Completions
 ) -> None:
     """A multicast datagram that may not leave this host, and that this host does not want, is dropped uncopied."""
     sender = udp_without_a_way_out(sockets)
-    send = finish(native, SendTo(sender, bytearray(1000), ("224.0.0.251", 9), completions))
+    send = finish(proactor, SendTo(sender, bytearray(1000), ("224.0.0.251", 9), completions))
     if isinstance(send.error, OSError) and send.error.errno == errno.ENETUNREACH:
         pytest.skip("no route for multicast")
     assert (completions.results, completions.records[0].flags) == ([1000], ACHIEVED)
@@ -231,12 +227,13 @@ def udp_without_a_way_out(sockets: Sockets) -> Socket:
     return sender
 
 
-def test_an_achievement_is_not_said_of_the_next_send(native: Proactor, sockets: Sockets) -> None:
+@pytest.mark.needs("zerocopy")
+def test_an_achievement_is_not_said_of_the_next_send(proactor: Proactor, sockets: Sockets) -> None:
     sender, receiver = udp_without_a_way_out(sockets), udp(sockets)
     send = SendTo(sender, bytearray(1000), ("224.0.0.251", 9), lambda operation, flags: None)
-    finish(native, send)
+    finish(proactor, send)
     send.address = receiver.getsockname()
-    finish(native, send)
+    finish(proactor, send)
     assert (send.result, send.zero_copy_achieved) == (1000, False)
 
 
@@ -283,18 +280,19 @@ def test_an_interruption_in_the_completion_function_neither_loses_nor_doubles_an
 # Cancelling and closing -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.needs("zerocopy")
 def test_cancelling_what_was_sent_gives_the_result_when_the_memory_is_free(
-    native: Proactor, sockets: Sockets, completions: Completions
+    proactor: Proactor, sockets: Sockets, completions: Completions
 ) -> None:
     near, far = slow_reader_pair(sockets, zero_copy=True)
     send = Send(near, bytearray(MUCH), completions, whole=True)
-    native.submit(send)
-    poll_until(native, lambda: held_sends(native) == 1)
-    assert native.cancel(send)
-    native.poll(0)
-    assert native.is_quiet()  # nothing is asked again and again
-    drain(native, far, MUCH)
-    settle(native, send)
+    proactor.submit(send)
+    poll_until(proactor, lambda: held_sends(proactor) == 1)
+    assert proactor.cancel(send)
+    proactor.poll(0)
+    assert proactor.is_quiet()  # nothing is asked again and again
+    drain(proactor, far, MUCH)
+    settle(proactor, send)
     assert completions.results == [MUCH]
 
 
@@ -317,18 +315,19 @@ def settle_after_reset(proactor: Proactor, socket: Socket, *operations: Operatio
     settle(proactor, *operations)
 
 
+@pytest.mark.needs("zerocopy")
 @pytest.mark.ring_rule(13)
 def test_closing_the_socket_does_not_wait_for_the_memory(
-    native: Proactor, sockets: Sockets, completions: Completions
+    proactor: Proactor, sockets: Sockets, completions: Completions
 ) -> None:
     near, far = slow_reader_pair(sockets, zero_copy=True)
     send = Send(near, bytearray(MUCH), completions, whole=True)
-    native.submit(send)
-    poll_until(native, lambda: held_sends(native) == 1)
-    perform(native, SocketClose(near))
+    proactor.submit(send)
+    poll_until(proactor, lambda: held_sends(proactor) == 1)
+    perform(proactor, SocketClose(near))
     assert len(completions) == 0
-    drain(native, far, MUCH)
-    settle(native, send)
+    drain(proactor, far, MUCH)
+    settle(proactor, send)
     assert completions.results == [MUCH]
 
 
@@ -346,36 +345,41 @@ def test_closing_the_proactor_waits_for_the_memory(
 # Without a completion function ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.needs("zerocopy")
 @pytest.mark.ring_rule(13)
-def test_a_send_that_nobody_is_told_of_is_done_when_the_kernel_has_taken_it(native: Proactor, sockets: Sockets) -> None:
+def test_a_send_that_nobody_is_told_of_is_done_when_the_kernel_has_taken_it(
+    proactor: Proactor, sockets: Sockets
+) -> None:
     near, far = slow_reader_pair(sockets, zero_copy=True)
-    send = finish(native, Send(near, bytes(MUCH), whole=True))
-    assert (send.result, held_sends(native)) == (MUCH, 1)
-    drain(native, far, MUCH)
-    poll_until(native, lambda: held_sends(native) == 0)
+    send = finish(proactor, Send(near, bytes(MUCH), whole=True))
+    assert (send.result, held_sends(proactor)) == (MUCH, 1)
+    drain(proactor, far, MUCH)
+    poll_until(proactor, lambda: held_sends(proactor) == 0)
 
 
-def test_it_can_be_submitted_again_while_the_memory_is_held(native: Proactor, sockets: Sockets) -> None:
+@pytest.mark.needs("zerocopy")
+def test_it_can_be_submitted_again_while_the_memory_is_held(proactor: Proactor, sockets: Sockets) -> None:
     near, far = slow_reader_pair(sockets, zero_copy=True)
     first, second = pattern(MUCH, 1), pattern(MUCH, 2)
-    send = finish(native, Send(near, first, whole=True))
+    send = finish(proactor, Send(near, first, whole=True))
     send.payload = second
-    finish(native, send)
-    assert held_sends(native) == 2
+    finish(proactor, send)
+    assert held_sends(proactor) == 2
     del first, send
-    assert drain(native, far, 2 * MUCH) == pattern(MUCH, 1) + second
-    poll_until(native, lambda: held_sends(native) == 0)
+    assert drain(proactor, far, 2 * MUCH) == pattern(MUCH, 1) + second
+    poll_until(proactor, lambda: held_sends(proactor) == 0)
 
 
+@pytest.mark.needs("zerocopy")
 @pytest.mark.parametrize(
     "data", [bytearray(MUCH), [bytes(MUCH // 2), bytearray(MUCH // 2)]], ids=["bytearray", "one of two"]
 )
 @pytest.mark.ring_rule(13)
-def test_what_could_be_changed_is_copied_then(native: Proactor, sockets: Sockets, data: object) -> None:
+def test_what_could_be_changed_is_copied_then(proactor: Proactor, sockets: Sockets, data: object) -> None:
     near, far = slow_reader_pair(sockets, zero_copy=True)
-    assert perform(native, Send(near, data, whole=True)) == MUCH
-    assert held_sends(native) == 0
-    drain(native, far, MUCH)
+    assert perform(proactor, Send(near, data, whole=True)) == MUCH
+    assert held_sends(proactor) == 0
+    drain(proactor, far, MUCH)
 
 
 def test_a_task_goes_on_when_the_kernel_has_taken_the_bytes(run: Callable[..., object], sockets: Sockets) -> None:
@@ -415,8 +419,9 @@ def test_a_task_that_awaits_one_with_a_completion_function_goes_on_before_it_is_
     assert completions.results == [MUCH]
 
 
+@pytest.mark.needs("zerocopy")
 def test_memory_that_is_never_said_to_be_free_is_kept_and_reported(
-    make_proactor: Callable[..., Proactor], native: Proactor, sockets: Sockets, monkeypatch: pytest.MonkeyPatch
+    make_proactor: Callable[..., Proactor], sockets: Sockets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from proactor_trio.backends.io_uring import zero_copy
 
@@ -432,7 +437,8 @@ def test_memory_that_is_never_said_to_be_free_is_kept_and_reported(
 # Where it is not done -------------------------------------------------------------------------------------------------
 
 
-def test_steps_of_chains_are_copied(native: Proactor, sockets: Sockets, completions: Completions) -> None:
+@pytest.mark.needs("zerocopy")
+def test_steps_of_chains_are_copied(proactor: Proactor, sockets: Sockets, completions: Completions) -> None:
     near, far = slow_reader_pair(sockets, zero_copy=True)
     linked = OperationFlags.LINKED
     chain = [
@@ -440,18 +446,19 @@ def test_steps_of_chains_are_copied(native: Proactor, sockets: Sockets, completi
         Nop(completions, "between", linked),
         Send(near, bytes(10), completions, "last"),
     ]
-    native.submit(*chain)
-    settle(native, *chain)
+    proactor.submit(*chain)
+    settle(proactor, *chain)
     assert completions.outcomes == [("send", "ok"), ("between", "ok"), ("last", "ok")]
-    assert held_sends(native) == 0
-    drain(native, far, MUCH + 10)
+    assert held_sends(proactor) == 0
+    drain(proactor, far, MUCH + 10)
 
 
-def test_what_has_a_deadline_is_copied(native: Proactor, sockets: Sockets, completions: Completions) -> None:
+@pytest.mark.needs("zerocopy")
+def test_what_has_a_deadline_is_copied(proactor: Proactor, sockets: Sockets, completions: Completions) -> None:
     near, far = slow_reader_pair(sockets, zero_copy=True)
-    finish(native, Send(near, bytearray(MUCH), completions, whole=True, timeout=60))
-    assert (completions.results, held_sends(native)) == ([MUCH], 0)
-    drain(native, far, MUCH)
+    finish(proactor, Send(near, bytearray(MUCH), completions, whole=True, timeout=60))
+    assert (completions.results, held_sends(proactor)) == ([MUCH], 0)
+    drain(proactor, far, MUCH)
 
 
 @pytest.mark.reference("SendFlagsTest.ZeroCopyFallbackWhenCapabilityDisabled")
@@ -465,21 +472,25 @@ def test_it_is_copied_where_the_capability_is_switched_off(
     drain(proactor, far, MUCH)
 
 
-def test_a_socket_without_the_option_copies(native: Proactor, sockets: Sockets, completions: Completions) -> None:
+@pytest.mark.needs("zerocopy")
+def test_a_socket_without_the_option_copies(proactor: Proactor, sockets: Sockets, completions: Completions) -> None:
     near, far = slow_reader_pair(sockets)
-    finish(native, Send(near, bytearray(MUCH), completions, whole=True))
-    assert held_sends(native) == 0
-    drain(native, far, MUCH)
+    finish(proactor, Send(near, bytearray(MUCH), completions, whole=True))
+    assert held_sends(proactor) == 0
+    drain(proactor, far, MUCH)
 
 
-def test_a_socket_can_be_told_to_copy_from_now_on(native: Proactor, sockets: Sockets, completions: Completions) -> None:
+@pytest.mark.needs("zerocopy")
+def test_a_socket_can_be_told_to_copy_from_now_on(
+    proactor: Proactor, sockets: Sockets, completions: Completions
+) -> None:
     near, far = slow_reader_pair(sockets, zero_copy=True)
     send = Send(near, bytearray(MUCH), completions, whole=True)
-    native.submit(send)
-    poll_until(native, lambda: held_sends(native) == 1)
-    drain(native, far, MUCH)
-    settle(native, send)
+    proactor.submit(send)
+    poll_until(proactor, lambda: held_sends(proactor) == 1)
+    drain(proactor, far, MUCH)
+    settle(proactor, send)
     near.zero_copy = False
-    finish(native, send)
-    assert held_sends(native) == 0
-    drain(native, far, MUCH)
+    finish(proactor, send)
+    assert held_sends(proactor) == 0
+    drain(proactor, far, MUCH)

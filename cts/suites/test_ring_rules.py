@@ -1,0 +1,205 @@
+"""Rules of rings and chains (cts/reference/ring_rules.py), as far as no suite of an area shows them."""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import proactor_trio
+from cts.support import Completions, Files, Sockets, finish, perform, settle, start
+from proactor_trio._kernel.context import current_run
+from proactor_trio.backends.io_uring import constants as c
+from proactor_trio.backends.io_uring import ring
+from proactor_trio.proactor import (
+    Accept,
+    Access,
+    Connect,
+    FileRead,
+    Nop,
+    Notification,
+    NotificationWait,
+    OperationFlags,
+    Proactor,
+    Recv,
+    RecvBytes,
+    SemaphoreWait,
+    Send,
+    TimelineSemaphore,
+    Timer,
+    register_dmabuf,
+)
+
+LINKED = OperationFlags.LINKED
+SILENT = OperationFlags.SILENT
+MEBIBYTE = 1 << 20
+
+
+# 2, 3. Heads of chains ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.ring_rule(3)
+@pytest.mark.needs("fork")
+def test_a_forked_child_does_not_move_the_chains_of_its_parent(
+    proactor: Proactor, sockets: Sockets, completions: Completions
+) -> None:
+    near, far = sockets.tcp_pair()
+    semaphore = TimelineSemaphore()
+    chain = (SemaphoreWait([semaphore], [1], flags=LINKED | SILENT), Send(near, b"moved", completions))
+    start(proactor, *chain)
+    child = os.fork()
+    if not child:
+        semaphore.signal(1)
+        os._exit(0)
+    os.waitpid(child, 0)
+    proactor.poll(0)
+    assert (semaphore.query(), len(completions)) == (0, 0)
+    with pytest.raises(BlockingIOError):
+        far.stdlib.recv(10)
+    proactor.cancel(chain[0])
+    settle(proactor, *chain)
+
+
+# 11. The doorbell --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.ring_rule(11)
+@pytest.mark.needs("native_links")
+def test_a_turn_in_which_nothing_happens_makes_no_system_call(proactor: Proactor, sockets: Sockets) -> None:
+    near, far = sockets.tcp_pair()
+    receive = RecvBytes(near, 10)
+    start(proactor, receive)
+    proactor.poll(0)
+    before = proactor.statistics()["system_calls"]
+    for _ in range(1000):
+        assert proactor.poll(0) == 0
+    assert proactor.statistics()["system_calls"] == before
+    far.stdlib.send(b"x")
+    settle(proactor, receive)
+
+
+# 12. Chains and the owner's thread ---------------------------------------------------------------------------------
+
+
+@pytest.mark.ring_rule(12)
+def test_a_chain_goes_on_when_its_owner_polls_and_not_before(proactor: Proactor, sockets: Sockets) -> None:
+    if "COOP_TASKRUN" in proactor.backend_variant or "plain" in proactor.backend_variant:
+        pytest.skip("this kernel works for a ring inside any system call of its thread")
+    near, far = sockets.tcp_pair()
+    semaphore = TimelineSemaphore()
+    chain = (SemaphoreWait([semaphore], [1], flags=LINKED | SILENT), Send(near, b"now"))
+    start(proactor, *chain)
+    semaphore.signal(1)
+    for _ in range(100):
+        os.sched_yield()
+        with pytest.raises(BlockingIOError):
+            far.stdlib.recv(10)
+    settle(proactor, *chain)
+    assert far.stdlib.recv(10) == b"now"
+
+
+# 15. Large transfers of files --------------------------------------------------------------------------------------
+
+
+@pytest.mark.needs("files")
+@pytest.mark.ring_rule(15)
+def test_what_is_submitted_behind_a_large_read_does_not_wait_for_it(
+    proactor: Proactor, files: Files, completions: Completions
+) -> None:
+    file = files.holding()
+    os.truncate(file.fileno(), 64 * MEBIBYTE)
+    with mmap.mmap(-1, 64 * MEBIBYTE) as memory:
+        read, nop = FileRead(file, memory, 0, completions, "read"), Nop(completions, "nop")
+        proactor.submit(read)
+        proactor.submit(nop)
+        settle(proactor, read, nop)
+    assert (completions.labels, read.result) == (["nop", "read"], 64 * MEBIBYTE)
+
+
+# 19. Deadlines that are over ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.ring_rule(19)
+def test_scopes_that_were_left_do_not_pile_up(run: Callable[..., Any]) -> None:
+    async def main() -> int:
+        with proactor_trio.move_on_after(2000), proactor_trio.move_on_after(3000):
+            for _ in range(20_000):
+                with proactor_trio.move_on_after(1000):
+                    pass
+            return len(current_run().deadlines.heap)
+
+    assert run(main) < 4000
+
+
+@pytest.mark.ring_rule(19)
+def test_deadlines_of_operations_that_are_done_do_not_pile_up(proactor: Proactor) -> None:
+    notification = Notification()
+    wait = NotificationWait(notification, timeout=1000)
+    for _ in range(5000):
+        proactor.submit(wait)
+        notification.signal()
+        settle(proactor, wait)
+    assert len(proactor._beginning.expiries.heap) < 2000
+
+
+# 21. Set-up flags --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.ring_rule(21)
+@pytest.mark.needs("native_links")
+@pytest.mark.parametrize("refused", range(len(ring._LADDER)))
+def test_a_ring_works_whichever_flags_the_kernel_refuses(
+    make_proactor: Callable[..., Proactor], sockets: Sockets, monkeypatch: pytest.MonkeyPatch, refused: int
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(ring, "_LADDER", ring._LADDER[refused:])
+        proactor = make_proactor()
+    assert ring._LADDER[refused][1] in proactor.backend_variant
+    listener, client = sockets.listener(), sockets.tcp()
+    accept, connect = Accept(listener), Connect(client, listener.getsockname(), flags=LINKED)
+    send = Send(client, b"through any ring")
+    proactor.submit(accept, connect, send)
+    settle(proactor, accept, connect, send)
+    buffer = bytearray(16)
+    assert perform(proactor, Recv(sockets.keep(accept.result), buffer, whole=True)) == 16
+    deadline = time.monotonic() + 0.01
+    perform(proactor, Timer(deadline))
+    assert buffer == b"through any ring" and time.monotonic() >= deadline
+
+
+# 24. dma-bufs ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def memfd() -> Iterator[int]:
+    """Shared memory that stands in for a dma-buf."""
+    descriptor = os.memfd_create("stand-in", os.MFD_CLOEXEC)
+    os.ftruncate(descriptor, mmap.PAGESIZE)
+    yield descriptor
+    os.close(descriptor)
+
+
+@pytest.mark.ring_rule(24)
+@pytest.mark.needs("dmabuf", "files")
+def test_a_dmabuf_that_cannot_be_pinned_is_mapped_only_and_says_so(
+    proactor: Proactor, memfd: int, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register = ring.Ring.register
+    refusals = iter([-errno.EFAULT])  # of the first page that it is asked to pin
+
+    def cannot_pin(of: ring.Ring, opcode: int, argument: Any, count: int) -> int:
+        refusal = next(refusals, None) if opcode == c.REGISTER_BUFFERS_UPDATE else None
+        return register(of, opcode, argument, count) if refusal is None else refusal
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ring.Ring, "register", cannot_pin)
+        region = register_dmabuf(proactor, memfd, 0, mmap.PAGESIZE, Access.READ | Access.WRITE)
+    with region:
+        assert (region.pinned, "cannot pin these pages" in region.reason) == (False, True)
+        finish(proactor, FileRead(files.holding(b"still usable"), region.span(), 0))
+        assert os.pread(memfd, 12, 0) == b"still usable"
