@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 import socket as stdlib_socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -143,6 +144,18 @@ def start(proactor: Proactor, *operations: Operation) -> None:
     """Submit, and poll once without waiting, so that the operations are really under way."""
     proactor.submit(*operations)
     proactor.poll(0)
+
+
+def until_asleep(thread: threading.Thread) -> None:
+    """Come back when a thread waits in the kernel, as /proc shows it; without /proc a moment later."""
+    stat = Path(f"/proc/self/task/{thread.native_id}/stat")
+    if not stat.exists():
+        time.sleep(0.01)
+        return
+    looks = 0
+    while looks < 20:  # each look lets go of the interpreter, so one that only waits for that is not taken for asleep
+        state = stat.read_text().rpartition(")")[2].split()[0]
+        looks = looks + 1 if state == "S" else 0
 
 
 class Sockets:

@@ -324,11 +324,14 @@ def test_waking_while_the_proactor_is_closed_elsewhere_raises_nothing(make_proac
     errors: list[BaseException] = []
     proactor = make_proactor()
     stop = threading.Event()
+    wakes = 0
 
     def wake() -> None:
+        nonlocal wakes
         try:
             while not stop.is_set():
                 proactor.wake()
+                wakes += 1
         except BaseException as error:
             errors.append(error)
 
@@ -336,7 +339,9 @@ def test_waking_while_the_proactor_is_closed_elsewhere_raises_nothing(make_proac
     thread.start()
     proactor.poll(0.01)
     proactor.close()
-    time.sleep(0.01)
+    before = wakes
+    while wakes < before + 100 and thread.is_alive():
+        os.sched_yield()
     stop.set()
     thread.join()
     assert errors == []

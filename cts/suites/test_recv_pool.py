@@ -1,26 +1,36 @@
-"""RecvPool: receives into the buffers of a pool, which pause while it is empty and go on when one is given back.
-
-Each test runs twice on each configuration: as it is, and without MULTISHOT, which on io_uring makes the proactor
-perform it itself, as it does elsewhere.
-"""
+"""RecvPool: receives into the buffers of a pool. What it does while that is empty: test_recv_pool_pauses.py."""
 
 from __future__ import annotations
 
 import socket as stdlib_socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 import proactor_trio
 from cts.net_support import connected_udp, unix_datagram_pair
+from cts.suites.receive_pools import (
+    BUFFER_BYTES,
+    MORE,
+    MULTISHOT,
+    SOON,
+    MakePool,
+    Received,
+    both_forms,
+    both_kinds,
+    cancel,
+    make_pool,
+    memory,
+    paused,
+    pool,
+    proactor,
+    send,
+)
 from cts.support import (
-    PAIR_KINDS,
     Completions,
     Sockets,
-    cause_of,
     close_with_reset,
     drain,
     finish,
@@ -34,138 +44,28 @@ from proactor_trio.lowlevel import current_proactor
 from proactor_trio.proactor import (
     Access,
     BufferPool,
-    CancelCause,
-    Capability,
     ClosedResourceError,
     CompletionFlags,
-    DeadlineExceeded,
     FailedPrecondition,
     Nop,
     Operation,
-    OperationCancelled,
     OperationFlags,
     OperationState,
-    PoolLease,
     Proactor,
-    ProactorOptions,
     RecvPool,
     Region,
     Send,
     Slab,
     Socket,
-    SocketClose,
     StatusCode,
     ThreadingMode,
     register_slab,
     status_of,
 )
 
+__all__ = ["make_pool", "memory", "pool", "proactor"]  # fixtures
+
 pytestmark = pytest.mark.needs("registered_buffers")
-
-BUFFER_BYTES = 1024
-SOON = 0.005
-MULTISHOT = OperationFlags.MULTISHOT
-MORE = CompletionFlags.MORE
-FORMS = {"single": OperationFlags.NONE, "multishot": MULTISHOT}
-WITHOUT_MULTISHOT = Capability.ALL & ~Capability.MULTISHOT
-
-both_kinds = pytest.mark.parametrize("kind", PAIR_KINDS)
-both_forms = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
-MakePool = Callable[..., BufferPool]
-
-
-@pytest.fixture(params=["as it is", "without multishot"])
-def proactor(request: pytest.FixtureRequest, make_proactor: Callable[..., Proactor]) -> Proactor:
-    allowed = Capability.ALL if request.param == "as it is" else WITHOUT_MULTISHOT
-    return make_proactor(allowed_capabilities=allowed)
-
-
-@pytest.fixture
-def memory() -> Iterator[ExitStack]:
-    """Pools, regions and slabs of the test, closed in that order."""
-    with ExitStack() as stack:
-        yield stack
-
-
-@pytest.fixture
-def make_pool(proactor: Proactor, memory: ExitStack) -> MakePool:
-    def make(count: int = 4, of: Proactor = proactor, buffer_bytes: int = BUFFER_BYTES) -> BufferPool:
-        slab = memory.enter_context(Slab.allocate(buffer_bytes, count))
-        region = memory.enter_context(register_slab(of, slab, Access.WRITE | Access.READ))
-        return memory.enter_context(BufferPool(region))
-
-    return make
-
-
-@pytest.fixture
-def pool(make_pool: MakePool) -> BufferPool:
-    return make_pool()
-
-
-class Received:
-    """A completion function that takes the bytes and gives each lease back, or keeps it."""
-
-    def __init__(self, *, keep: bool = False) -> None:
-        self.pieces: list[bytes] = []
-        self.labels: list[object] = []
-        self.finals: list[Operation] = []
-        self.leases: list[PoolLease] = []
-        self._keep = keep
-
-    def __call__(self, operation: Operation, flags: CompletionFlags) -> None:
-        if not flags & MORE:
-            self.finals.append(operation)
-        if operation.error is not None:
-            return
-        lease = operation.result
-        if lease.length:
-            self.pieces.append(bytes(lease.view))
-            self.labels.append(operation.user_data)
-            self.leases.append(lease)
-        if not self._keep:
-            lease.release()
-
-    @property
-    def data(self) -> bytes:
-        return b"".join(self.pieces)
-
-    def release_all(self) -> None:
-        while self.leases:
-            self.leases.pop().release()
-
-
-def send(socket: Socket, data: bytes) -> None:
-    """All of it, by the stdlib; it has to fit into the socket's buffers."""
-    assert socket.stdlib.send(data) == len(data)
-
-
-def cancel(proactor: Proactor, receive: RecvPool) -> None:
-    proactor.cancel(receive)
-    settle(proactor, receive)
-
-
-def paused(proactor: Proactor, pool: BufferPool, sockets: Sockets, form: OperationFlags) -> tuple[RecvPool, Received]:
-    """A receive for which bytes have arrived, and no buffer is left. The leases are in the Received."""
-    hoard = Received(keep=True)
-    near, far = sockets.tcp_pair()
-    for _ in range(pool.capacity):
-        send(far, b"taken")
-        perform_into(proactor, RecvPool(near, pool, hoard))
-    received = Received()
-    near, far = sockets.tcp_pair()
-    receive = RecvPool(near, pool, received, flags=form, user_data=far)
-    proactor.submit(receive)
-    send(far, b"late")
-    for _ in range(5):
-        proactor.poll(0.001)
-    assert receive.state is OperationState.SUBMITTED and not received.pieces
-    received.leases = hoard.leases
-    return receive, received
-
-
-def perform_into(proactor: Proactor, receive: RecvPool) -> None:
-    finish(proactor, receive)
-    assert receive.error is None
 
 
 # What it gives -------------------------------------------------------------------------------------------------------
@@ -372,305 +272,6 @@ def test_a_datagram_longer_than_a_buffer_is_cut_off(proactor: Proactor, pool: Bu
     send(far, pattern(BUFFER_BYTES + 1))
     with perform(proactor, RecvPool(near, pool)) as lease:
         assert bytes(lease.view) == pattern(BUFFER_BYTES)
-
-
-# A pool that is empty ------------------------------------------------------------------------------------------------
-
-
-def test_idle_connections_hold_no_buffer(proactor: Proactor, make_pool: MakePool, sockets: Sockets) -> None:
-    pool = make_pool(1)
-    idle = [RecvPool(sockets.tcp_pair()[0], pool) for _ in range(5)]
-    near, far = sockets.tcp_pair()
-    start(proactor, *idle)
-    send(far, b"x")
-    with perform(proactor, RecvPool(near, pool)):
-        pass
-    assert pool.available == 1
-    for receive in idle:
-        cancel(proactor, receive)
-
-
-@both_forms
-@pytest.mark.regression("empty-pool-does-not-pause")
-@pytest.mark.ring_rule(8)
-def test_without_a_buffer_it_pauses_and_goes_on_when_one_comes_back(
-    proactor: Proactor, pool: BufferPool, sockets: Sockets, form: OperationFlags
-) -> None:
-    receive, received = paused(proactor, pool, sockets, form)
-    assert not received.finals
-    received.leases.pop().release()
-    poll_until(proactor, lambda: received.pieces)
-    assert received.data == b"late"
-    cancel(proactor, receive)
-    received.release_all()
-
-
-@both_forms
-def test_a_newcomer_does_not_push_out_who_is_paused(
-    proactor: Proactor, pool: BufferPool, sockets: Sockets, form: OperationFlags
-) -> None:
-    """Buffers come back, and before the proactor has noticed, another receive is submitted."""
-    receive, received = paused(proactor, pool, sockets, form)
-    near, far = sockets.tcp_pair()
-    send(far, b"newcomer")
-    received.release_all()
-    with perform(proactor, RecvPool(near, pool)) as lease:
-        assert bytes(lease.view) == b"newcomer"
-    poll_until(proactor, lambda: received.pieces)
-    assert received.data == b"late"
-    cancel(proactor, receive)
-
-
-@pytest.mark.ring_rule(8)
-def test_a_paused_receive_loses_no_byte_of_what_comes_meanwhile(
-    proactor: Proactor, pool: BufferPool, sockets: Sockets
-) -> None:
-    receive, received = paused(proactor, pool, sockets, MULTISHOT)
-    far: Any = receive.user_data
-    data = pattern(20 * BUFFER_BYTES)
-    send(far, data)
-    received.leases.pop().release()
-    poll_until(proactor, lambda: len(received.data) == len(b"late" + data))
-    assert received.data == b"late" + data
-    cancel(proactor, receive)
-    received.release_all()
-
-
-@both_forms
-@pytest.mark.regression("lease-threads")
-def test_a_buffer_given_back_by_another_thread_wakes_the_proactor(
-    proactor: Proactor, pool: BufferPool, sockets: Sockets, form: OperationFlags
-) -> None:
-    receive, received = paused(proactor, pool, sockets, form)
-    asleep = threading.Event()
-
-    def give_back() -> None:
-        asleep.wait()
-        received.leases.pop(0).release()
-
-    thread = threading.Thread(target=give_back)
-    thread.start()
-    asleep.set()
-    while not received.pieces:
-        proactor.poll()  # without a limit: nothing but the buffer ends it
-    thread.join()
-    cancel(proactor, receive)
-    received.release_all()
-
-
-@both_forms
-def test_the_proactor_sleeps_while_a_receive_is_paused(
-    proactor: Proactor, pool: BufferPool, sockets: Sockets, form: OperationFlags
-) -> None:
-    receive, received = paused(proactor, pool, sockets, form)
-    proactor.poll(0.001)
-    name = "system_calls" if "system_calls" in proactor.statistics() else "system_waits"
-    before = proactor.statistics()[name]
-    assert proactor.poll(0.02) == 0
-    assert proactor.statistics()[name] - before <= 1
-    cancel(proactor, receive)
-    received.release_all()
-
-
-@both_forms
-def test_other_operations_go_on_while_a_receive_is_paused(
-    proactor: Proactor, pool: BufferPool, sockets: Sockets, form: OperationFlags
-) -> None:
-    receive, received = paused(proactor, pool, sockets, form)
-    assert finish(proactor, Nop()).error is None
-    cancel(proactor, receive)
-    received.release_all()
-
-
-@both_forms
-@pytest.mark.ring_rule(8)
-def test_connections_take_turns_when_there_is_one_buffer(
-    proactor: Proactor, make_pool: MakePool, sockets: Sockets, form: OperationFlags
-) -> None:
-    """Each of three has more to receive at any time; none gets a third piece before each has had one."""
-    pool = make_pool(1)
-    pairs = [sockets.tcp_pair() for _ in range(3)]
-    for _near, far in pairs:
-        send(far, pattern(9 * BUFFER_BYTES))
-    received = Received()
-    turns = received.labels
-
-    def go_on(operation: Operation, flags: CompletionFlags) -> None:
-        received(operation, flags)
-        if not flags & MORE and operation.error is None and len(turns) < 18:
-            proactor.submit(operation)
-
-    receives = [RecvPool(near, pool, go_on, flags=form, user_data=number) for number, (near, _far) in enumerate(pairs)]
-    proactor.submit(*receives)
-    poll_until(proactor, lambda: len(turns) >= 18)
-    for receive in receives:
-        cancel(proactor, receive)
-    assert all(set(turns[start : start + 6]) == {0, 1, 2} for start in range(0, 18, 6)), turns
-
-
-def test_many_connections_share_two_buffers(proactor: Proactor, make_pool: MakePool, sockets: Sockets) -> None:
-    pool = make_pool(2)
-    pairs = [sockets.unix_pair() for _ in range(12)]
-    everything: dict[object, bytes] = {}
-
-    def collect(operation: Operation, flags: CompletionFlags) -> None:
-        if operation.error is None and operation.result.length:
-            with operation.result as lease:
-                label = operation.user_data
-                everything[label] = everything.get(label, b"") + bytes(lease.view)
-
-    receives = [
-        RecvPool(near, pool, collect, flags=MULTISHOT, user_data=number) for number, (near, _far) in enumerate(pairs)
-    ]
-    start(proactor, *receives)
-    for number, (_near, far) in enumerate(pairs):
-        send(far, pattern(10 * BUFFER_BYTES, number))
-        far.shutdown(stdlib_socket.SHUT_WR)
-    settle(proactor, *receives)
-    assert everything == {number: pattern(10 * BUFFER_BYTES, number) for number in range(12)}
-    assert pool.available == 2
-
-
-# Ends ----------------------------------------------------------------------------------------------------------------
-
-
-@both_forms
-def test_cancelled_while_idle_it_ends_once(
-    proactor: Proactor, pool: BufferPool, sockets: Sockets, form: OperationFlags
-) -> None:
-    near, _far = sockets.tcp_pair()
-    received = Received()
-    receive = RecvPool(near, pool, received, flags=form)
-    start(proactor, receive)
-    assert proactor.cancel(receive)
-    settle(proactor, receive)
-    assert received.finals == [receive] and cause_of(receive) is CancelCause.REQUESTED
-    assert pool.available == pool.capacity
-
-
-@both_forms
-def test_cancelled_while_paused_it_ends_once(
-    proactor: Proactor, pool: BufferPool, sockets: Sockets, form: OperationFlags
-) -> None:
-    receive, received = paused(proactor, pool, sockets, form)
-    assert proactor.cancel(receive)
-    settle(proactor, receive)
-    assert received.finals == [receive] and cause_of(receive) is CancelCause.REQUESTED
-    received.release_all()
-    assert pool.available == pool.capacity
-
-
-@both_forms
-def test_cancelled_before_it_began_it_ends_once(
-    proactor: Proactor, pool: BufferPool, sockets: Sockets, form: OperationFlags
-) -> None:
-    near, _far = sockets.tcp_pair()
-    received = Received()
-    receive = RecvPool(near, pool, received, flags=form)
-    proactor.submit(receive)
-    cancel(proactor, receive)
-    assert received.finals == [receive] and isinstance(receive.error, OperationCancelled)
-
-
-@both_forms
-def test_cancelled_after_bytes_came_it_gives_them_or_leaves_them(
-    proactor: Proactor, pool: BufferPool, sockets: Sockets, form: OperationFlags
-) -> None:
-    near, far = sockets.tcp_pair()
-    received = Received()
-    receive = RecvPool(near, pool, received, flags=form)
-    start(proactor, receive)
-    send(far, b"in the race")
-    cancel(proactor, receive)
-    assert received.finals == [receive] and pool.available == pool.capacity
-    if not received.pieces:
-        assert drain(proactor, near, 11) == b"in the race"
-    assert received.data in (b"", b"in the race")
-
-
-@both_forms
-def test_closing_the_socket_ends_an_idle_receive(
-    proactor: Proactor, pool: BufferPool, sockets: Sockets, form: OperationFlags
-) -> None:
-    near, _far = sockets.tcp_pair()
-    receive = RecvPool(near, pool, Received(), flags=form)
-    start(proactor, receive)
-    finish(proactor, SocketClose(near))
-    settle(proactor, receive)
-    assert cause_of(receive) is CancelCause.RESOURCE_CLOSED
-
-
-@both_forms
-def test_closing_the_socket_ends_a_paused_receive(
-    proactor: Proactor, pool: BufferPool, sockets: Sockets, form: OperationFlags
-) -> None:
-    receive, received = paused(proactor, pool, sockets, form)
-    finish(proactor, SocketClose(receive.socket))
-    settle(proactor, receive)
-    assert cause_of(receive) is CancelCause.RESOURCE_CLOSED and received.finals == [receive]
-    received.release_all()
-
-
-def test_a_close_in_the_same_batch_ends_it(proactor: Proactor, pool: BufferPool, sockets: Sockets) -> None:
-    near, _far = sockets.tcp_pair()
-    receive = RecvPool(near, pool)
-    proactor.submit(receive, SocketClose(near))
-    settle(proactor, receive)
-    assert cause_of(receive) is CancelCause.RESOURCE_CLOSED
-
-
-@both_forms
-@pytest.mark.parametrize("without", [Capability.NONE, Capability.MULTISHOT], ids=["as it is", "without multishot"])
-def test_closing_the_proactor_ends_a_paused_receive(
-    configuration: Any, sockets: Sockets, form: OperationFlags, without: Capability
-) -> None:
-    options = ProactorOptions(allowed_capabilities=Capability.ALL & ~without)
-    with Slab.allocate(BUFFER_BYTES, 2) as slab:
-        closed = Proactor(configuration.backend, options)
-        region = register_slab(closed, slab, Access.WRITE | Access.READ)
-        pool = BufferPool(region)
-        receive, received = paused(closed, pool, sockets, form)
-        closed.close()
-        assert cause_of(receive) is CancelCause.PROACTOR_CLOSED and received.finals == [receive]
-        received.release_all()
-        pool.close()
-        region.close()
-
-
-@both_forms
-def test_its_deadline_holds_while_idle(
-    proactor: Proactor, pool: BufferPool, sockets: Sockets, form: OperationFlags
-) -> None:
-    near, _far = sockets.tcp_pair()
-    receive = finish(proactor, RecvPool(near, pool, Received(), flags=form, timeout=SOON))
-    assert isinstance(receive.error, DeadlineExceeded)
-
-
-@both_forms
-def test_its_deadline_holds_while_paused(
-    proactor: Proactor, pool: BufferPool, sockets: Sockets, form: OperationFlags
-) -> None:
-    first, received = paused(proactor, pool, sockets, form)
-    near, far = sockets.tcp_pair()
-    send(far, b"x")
-    receive = finish(proactor, RecvPool(near, pool, Received(), flags=form, timeout=SOON))
-    assert isinstance(receive.error, DeadlineExceeded)
-    cancel(proactor, first)
-    received.release_all()
-    assert drain(proactor, near, 1) == b"x"
-
-
-def test_with_a_deadline_it_goes_on_after_a_pause(proactor: Proactor, pool: BufferPool, sockets: Sockets) -> None:
-    first, received = paused(proactor, pool, sockets, OperationFlags.NONE)
-    near, far = sockets.tcp_pair()
-    send(far, b"in time")
-    receive = RecvPool(near, pool, timeout=60)
-    start(proactor, receive)
-    cancel(proactor, first)
-    received.release_all()
-    settle(proactor, receive)
-    with receive.result as lease:
-        assert bytes(lease.view) == b"in time"
 
 
 # In chains, in tasks, from other threads -----------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import pytest
 
 import proactor_trio
 from cts.runtime.support import in_main_thread_only
-from cts.support import finish, poll_until
+from cts.support import finish, poll_until, until_asleep
 from proactor_trio.lowlevel import current_proactor
 from proactor_trio.proactor import (
     FailedPrecondition,
@@ -61,6 +61,12 @@ class Calls:
 
 def send(which: Signal) -> None:
     os.kill(os.getpid(), which.number)
+
+
+def send_when_asleep(thread: threading.Thread) -> None:
+    """SIGUSR1, when the thread waits in the kernel."""
+    until_asleep(thread)
+    send(Signal.USER1)
 
 
 def not_to_be_called(subscription: SignalSubscription, signal: Signal) -> None:
@@ -165,7 +171,7 @@ def test_a_signal_is_delivered_inside_poll(proactor: Proactor, which: Signal) ->
 def test_a_signal_ends_a_poll_that_waits(proactor: Proactor) -> None:
     calls = Calls()
     subscription = SignalSubscription(proactor, Signal.USER1, calls)
-    sender = threading.Timer(0.02, send, [Signal.USER1])
+    sender = threading.Thread(target=send_when_asleep, args=(threading.current_thread(),))
     sender.start()
     while not calls.signals:
         proactor.poll(None)
@@ -178,10 +184,13 @@ def test_a_signal_that_the_kernel_gives_to_another_thread_ends_the_poll(proactor
     calls = Calls()
     subscription = SignalSubscription(proactor, Signal.USER1, calls)
 
+    owner = threading.current_thread()
+
     def send_to_myself() -> None:
+        until_asleep(owner)
         signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
 
-    sender = threading.Timer(0.02, send_to_myself)
+    sender = threading.Thread(target=send_to_myself)
     sender.start()
     while not calls.signals:
         proactor.poll(None)

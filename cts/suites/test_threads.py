@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cts.support import Completions, Sockets, alarm_handler, finish, poll_until, settle
+from cts.support import Completions, Sockets, alarm_handler, finish, poll_until, settle, until_asleep
 from proactor_trio.proactor import (
     FailedPrecondition,
     Nop,
@@ -33,11 +33,12 @@ def in_threads(*functions: Callable[[], object]) -> list[threading.Thread]:
     return threads
 
 
-def soon(function: Callable[[], object]) -> Callable[[], None]:
-    """The function, called when the owner has had time to begin its wait."""
+def when_we_wait(function: Callable[[], object]) -> Callable[[], None]:
+    """The function, called when the thread that asked for it waits in the kernel."""
+    owner = threading.current_thread()
 
     def call() -> None:
-        time.sleep(0.01)
+        until_asleep(owner)
         function()
 
     return call
@@ -75,7 +76,7 @@ def test_an_operation_of_another_thread_completes_on_the_owner(proactor: Proacto
 
 def test_a_submission_of_another_thread_ends_a_poll_that_waits(proactor: Proactor, completions: Completions) -> None:
     begin = time.monotonic()
-    threads = in_threads(soon(lambda: proactor.submit(Nop(completions))))
+    threads = in_threads(when_we_wait(lambda: proactor.submit(Nop(completions))))
     while not completions.records:
         proactor.poll(5)
     join(threads)
@@ -189,7 +190,7 @@ def test_operations_of_other_threads_are_completed_by_close(
 
 def test_wake_ends_a_poll_that_waits(proactor: Proactor) -> None:
     begin = time.monotonic()
-    threads = in_threads(soon(proactor.wake))
+    threads = in_threads(when_we_wait(proactor.wake))
     assert proactor.poll(5) == 0
     join(threads)
     assert time.monotonic() - begin < 2
@@ -262,7 +263,7 @@ def test_wake_from_a_signal_handler_ends_a_poll(proactor: Proactor) -> None:
 
 
 def test_a_byte_on_the_wakeup_descriptor_wakes(proactor: Proactor) -> None:
-    threads = in_threads(soon(lambda: os.write(proactor.wakeup_descriptor(), b"\2")))
+    threads = in_threads(when_we_wait(lambda: os.write(proactor.wakeup_descriptor(), b"\2")))
     begin = time.monotonic()
     proactor.poll(5)
     join(threads)
