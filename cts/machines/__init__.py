@@ -1,0 +1,1 @@
+"""State machines: random interleavings against small pure models (Hypothesis)."""
