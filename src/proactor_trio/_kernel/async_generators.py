@@ -68,13 +68,18 @@ class AsyncGenerators:
                 _close_by_hand(generator)
             return
         name = getattr(generator, "__qualname__", repr(generator))
-        warnings.warn(
-            f"Async generator {name!r} was garbage collected before it had been exhausted. Surround its use in "
-            "'async with aclosing(...):' to raise exceptions from its clean-up where it is used",
-            ResourceWarning,
-            stacklevel=2,
-            source=generator,
-        )
+        try:
+            warnings.warn(
+                f"Async generator {name!r} was garbage collected before it had been exhausted. Surround its use in "
+                "'async with aclosing(...):' to raise exceptions from its clean-up where it is used",
+                ResourceWarning,
+                stacklevel=2,
+                source=generator,
+            )
+        finally:  # where warnings are errors, too
+            self._close_dropped(generator, name)
+
+    def _close_dropped(self, generator: Generator, name: str) -> None:
         if CONTEXT.run is self._run and not self._finalizing_all:
             self._close_soon(generator, name)
             return

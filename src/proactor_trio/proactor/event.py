@@ -91,8 +91,10 @@ class Event:
 
     def __del__(self, _warn: Any = warnings.warn) -> None:
         if getattr(self, "_reader", -1) >= 0:
-            _warn(f"unclosed {self!r}", ResourceWarning, source=self)
-            self.close()
+            try:
+                _warn(f"unclosed {self!r}", ResourceWarning, source=self)
+            finally:  # where warnings are errors, too
+                self.close()
 
 
 class EventPool:

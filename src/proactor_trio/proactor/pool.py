@@ -141,9 +141,11 @@ class ProactorPool:
 
     def __del__(self, _warn: Any = warnings.warn) -> None:
         if any(self._runners) and not self._closed:
-            _warn(f"unclosed {self!r}", ResourceWarning, source=self)
-            for runner in filter(None, self._runners):
-                runner.request_stop()
+            try:
+                _warn(f"unclosed {self!r}", ResourceWarning, source=self)
+            finally:  # where warnings are errors, too
+                for runner in filter(None, self._runners):
+                    runner.request_stop()
 
 
 def _name_for(index: int, affinity: Affinity) -> str:

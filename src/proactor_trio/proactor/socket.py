@@ -295,7 +295,9 @@ class Socket:
 
     def __del__(self, _warn: Any = warnings.warn, _close: Any = os.close) -> None:
         if not getattr(self, "closed", True):
-            _warn(f"unclosed {self!r}", ResourceWarning, source=self)
-            if self.registration is not None:
-                self.registration.end()
-            _close(self._detach())
+            try:
+                _warn(f"unclosed {self!r}", ResourceWarning, source=self)
+            finally:  # where warnings are errors, too
+                if self.registration is not None:
+                    self.registration.end()
+                _close(self._detach())

@@ -169,8 +169,10 @@ class ProactorThread:
     def __del__(self, _warn: Any = warnings.warn) -> None:
         thread: threading.Thread | None = getattr(self, "_thread", None)
         if thread is not None and thread.is_alive() and not self._polling.stop_requested:
-            _warn(f"dropped while running: {self!r}", ResourceWarning, source=self)
-            self._polling.request_stop()
+            try:
+                _warn(f"dropped while running: {self!r}", ResourceWarning, source=self)
+            finally:  # where warnings are errors, too
+                self._polling.request_stop()
 
 
 def _check_can_be_taken(proactor: Proactor, backend: str | None, options: ProactorOptions | None) -> None:

@@ -89,8 +89,10 @@ class PoolLease(Lease):
         except AttributeError:  # interrupted while it was made
             return
         if held:
-            self._warn_dropped()
-            self._pool._take_back_dropped(self)
+            try:
+                self._warn_dropped()
+            finally:  # where warnings are errors, too
+                self._pool._take_back_dropped(self)
 
 
 class BufferPool(ClosedByBlock):
@@ -364,6 +366,8 @@ class BufferPool(ClosedByBlock):
 
     def __del__(self, _warn: Any = warnings.warn) -> None:
         if not getattr(self, "_closed", True):
-            _warn(f"unclosed {self!r}", ResourceWarning, source=self)
-            if self.group is not None:
-                self.region.abandon_group(self.group)
+            try:
+                _warn(f"unclosed {self!r}", ResourceWarning, source=self)
+            finally:  # where warnings are errors, too
+                if self.group is not None:
+                    self.region.abandon_group(self.group)

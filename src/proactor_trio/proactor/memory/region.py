@@ -216,7 +216,12 @@ class Region(ClosedByBlock):
     def __del__(self, _warn: Any = warnings.warn) -> None:
         if getattr(self, "closed", True) or self.proactor._inherited:
             return
-        _warn(f"unclosed {self!r}", ResourceWarning, source=self)
+        try:
+            _warn(f"unclosed {self!r}", ResourceWarning, source=self)
+        finally:  # where warnings are errors, too
+            self._abandon()
+
+    def _abandon(self) -> None:
         registration = self._registration
         proactor = self.proactor
         if registration.slots and has_kernel_side(proactor):

@@ -121,13 +121,20 @@ class SharedLease(Lease):
             return
         if not claimed or pool._inherited or pool._closed:
             return  # _closed: an interrupted release was not repeated, and the storage may be gone
-        if held:
+        if not held:
+            pool._words.give_back(self._cell)
+            return
+        try:
             self._warn_dropped()
-            try:
-                self._end_views()
-            except BufferError:
-                return  # somebody can still reach the buffer: it stays this process's
-            pool._outstanding -= 1
+        finally:  # where warnings are errors, too
+            self._take_back_dropped(pool)
+
+    def _take_back_dropped(self, pool: SharedBufferPool) -> None:
+        try:
+            self._end_views()
+        except BufferError:
+            return  # somebody can still reach the buffer: it stays this process's
+        pool._outstanding -= 1
         pool._words.give_back(self._cell)
 
 
@@ -328,8 +335,10 @@ class SharedBufferPool(ClosedByBlock):
     def __del__(self, _warn: Any = warnings.warn) -> None:
         if getattr(self, "_closed", True) or self._inherited:
             return
-        _warn(f"unclosed {self!r}", ResourceWarning, source=self)
-        self._words.close()
+        try:
+            _warn(f"unclosed {self!r}", ResourceWarning, source=self)
+        finally:  # where warnings are errors, too
+            self._words.close()
 
 
 def _check_memory(memory: object) -> None:
