@@ -676,9 +676,11 @@ class Proactor:
     def __del__(self) -> None:
         # Without an owner's poll nothing can be ended here. What is in flight keeps its memory: it leaks on purpose.
         if not getattr(self, "_closed", True) and not self._inherited and hasattr(self, "_backend"):
-            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
-            if not self._in_flight and self._owner == threading.get_ident():
-                self._backend.close()
+            try:
+                warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
+            finally:  # where warnings are errors, too
+                if not self._in_flight and self._owner == threading.get_ident():
+                    self._backend.close()
 
     def __repr__(self) -> str:
         if not hasattr(self, "_backend"):
