@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cts.benchmarks import buffers, core, events, frontiers, relays, sockets  # noqa: F401 - they register themselves
+from cts.benchmarks import core
+from cts.benchmarks.__main__ import main
 from cts.benchmarks.measuring import REGISTERED, Benchmark, Flat, Linear, Outcome, scene_of
 from cts.tags import TAGS
 from proactor_trio.proactor import Proactor, Support
@@ -49,3 +52,13 @@ def test_ratios_are_taken_within_a_round() -> None:
     outcome = Outcome(Benchmark("one", core.raw_linked, (1, 2)))
     outcome.rounds = [{1: 1.0, 2: 2.0}, {1: 10.0, 2: 20.0}, {1: 5.0, 2: 40.0}]
     assert outcome.relative() == {1: 1.0, 2: 2.0}
+
+
+def test_figures_are_written_as_json(tmp_path: Path) -> None:
+    main(
+        ["--quick", "--configuration", "posix_poll", "--json", str(tmp_path / "figures.json"), "sequence/SequenceLink"]
+    )
+    report = json.loads((tmp_path / "figures.json").read_text())
+    (record,) = report["benchmarks"]
+    assert (record["name"], record["configuration"]) == ("core/sequence/SequenceLinkNops", "posix_poll")
+    assert record["nanoseconds"]["64"] > record["nanoseconds"]["1"] > 0

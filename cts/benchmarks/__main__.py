@@ -1,13 +1,25 @@
-"""`python -m cts.benchmarks`: measure, print, and say which shapes hold."""
+"""`python -m cts.benchmarks`: measure, print a table, and say which shapes hold; `--json FILE` writes the figures."""
 
 from __future__ import annotations
 
 import argparse
+import json
+import platform
 import sys
+from pathlib import Path
+from typing import Any
 
-from cts.benchmarks import buffers, core, events, frontiers, relays, sockets  # noqa: F401 - they register themselves
-from cts.benchmarks.measuring import REGISTERED, Benchmark, Outcome, measure
-from cts.configurations import CONFIGURATIONS, Configuration, find, reason_against
+from cts.benchmarks import (  # noqa: F401 - they register themselves
+    buffers,
+    core,
+    events,
+    frontier_trackers,
+    frontiers,
+    relays,
+    sockets,
+)
+from cts.benchmarks.measuring import REGISTERED, Benchmark, Outcome, Verdict, measure
+from cts.configurations import ALL_CONFIGURATIONS, CONFIGURATIONS, Configuration, find, reason_against, variant
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,12 +29,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--configuration", action="append", default=[], help="one of the conformance suite's")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="short runs, to see that everything works")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     chosen = parser.parse_args(arguments)
-    configurations = [find(name) for name in chosen.configuration] or list(CONFIGURATIONS)
-    held = True
-    for configuration in configurations:
-        held &= _run(configuration, _choose(chosen.names), 1 if chosen.quick else chosen.rounds, quick=chosen.quick)
-    return 0 if held else 1
+    configurations = [find(name, ALL_CONFIGURATIONS) for name in chosen.configuration] or list(CONFIGURATIONS)
+    rounds = 1 if chosen.quick else chosen.rounds
+    records = [
+        record
+        for configuration in configurations
+        for record in _run(configuration, _choose(chosen.names), rounds, quick=chosen.quick)
+    ]
+    if chosen.json is not None:
+        report = {"python": platform.python_version(), "kernel": platform.release(), "benchmarks": records}
+        chosen.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    return 0 if all(verdict["holds"] for record in records for verdict in record["verdicts"]) else 1
 
 
 def _choose(parts: list[str]) -> list[Benchmark]:
@@ -31,40 +50,36 @@ def _choose(parts: list[str]) -> list[Benchmark]:
     return [one for one in REGISTERED if one in chosen or one.name in needed]
 
 
-def _run(configuration: Configuration, benchmarks: list[Benchmark], rounds: int, *, quick: bool) -> bool:
+def _run(
+    configuration: Configuration, benchmarks: list[Benchmark], rounds: int, *, quick: bool
+) -> list[dict[str, Any]]:
+    """Measure on one configuration and print; one record a benchmark."""
     print(f"\n{configuration.name}")
     reason = reason_against(configuration)
     if reason is not None:
         print(f"  not here: {reason}")
-        return True
-    outcomes = measure(configuration.backend, benchmarks, rounds, quick=quick)
+        return []
+    outcomes = measure(configuration, benchmarks, rounds, quick=quick)
     by_name = {outcome.benchmark.name: outcome for outcome in outcomes}
-    verdicts = [_report(outcome, by_name) for outcome in outcomes]
-    return all(verdicts)
+    records = []
+    for outcome in outcomes:
+        verdicts = [] if outcome.reason else outcome.verdicts(by_name)
+        _print(outcome, verdicts)
+        records.append(
+            {"configuration": configuration.name, "variant": variant(configuration)} | outcome.record(verdicts)
+        )
+    return records
 
 
-def _report(outcome: Outcome, by_name: dict[str, Outcome]) -> bool:
+def _print(outcome: Outcome, verdicts: list[Verdict]) -> None:
     benchmark = outcome.benchmark
     if outcome.reason is not None:
         print(f"  {benchmark.name}: left out, {outcome.reason}")
-        return True
+        return
     figures = "  ".join(f"{size}: {outcome.nanoseconds(size) / 1000:.2f}" for size in benchmark.sizes)
     print(f"  {benchmark.name}  [µs of CPU]  {figures}")
-    verdicts: list[tuple[str, bool]] = []
-    if benchmark.shape is not None:
-        verdicts.append(benchmark.shape.judge(outcome.relative()))
-    if benchmark.compared_with is not None and benchmark.at_most is not None:
-        other = by_name[benchmark.compared_with]
-        ratio = max(outcome.ratio_to(other, size) for size in benchmark.sizes)
-        verdicts.append(
-            (f"{ratio:.2f} × {other.benchmark.name} (at most {benchmark.at_most})", ratio <= benchmark.at_most)
-        )
-    if benchmark.limit_us is not None:
-        most = max(outcome.nanoseconds(size) for size in benchmark.sizes) / 1000
-        verdicts.append((f"{most:.2f} µs (less than {benchmark.limit_us})", most < benchmark.limit_us))
-    for text, holds in verdicts:
-        print(f"      {'✓' if holds else '✗'} {text}")
-    return all(holds for _text, holds in verdicts)
+    for verdict in verdicts:
+        print(f"      {'✓' if verdict.holds else '✗'} {verdict.text}")
 
 
 if __name__ == "__main__":

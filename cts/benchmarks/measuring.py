@@ -12,16 +12,17 @@ from __future__ import annotations
 import gc
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
+from cts.configurations import Configuration
 from proactor_trio.backends.contract import Capability, Support
 from proactor_trio.proactor import Proactor
 
-#: `work(units)` does so many units of work.
-Work = Callable[[int], object]
+#: `work(units)` does so many units of work; it may return the nanoseconds of CPU that count, where not all of it does.
+Work = Callable[[int], int | None]
 #: Sets the scene for a size, yields the work, and clears the scene away.
 Scene = Callable[[Proactor, int], Iterator[Work]]
 
@@ -75,6 +76,14 @@ class Benchmark:
     needs: Capability = Capability.NONE
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """One thing that was to hold."""
+
+    text: str
+    holds: bool
+
+
 @dataclass
 class Outcome:
     """All rounds of one benchmark: nanoseconds for a unit, by size."""
@@ -100,6 +109,30 @@ class Outcome:
         pairs = zip(self.rounds, other.rounds, strict=True)
         return statistics.median(mine[size] / theirs[size] for mine, theirs in pairs)
 
+    def verdicts(self, others: Mapping[str, Outcome]) -> list[Verdict]:
+        """What was to hold, and whether it does. `others`: the outcomes of the same rounds, by name."""
+        benchmark = self.benchmark
+        found = []
+        if benchmark.shape is not None:
+            found.append(Verdict(*benchmark.shape.judge(self.relative())))
+        if benchmark.compared_with is not None and benchmark.at_most is not None:
+            ratio = max(self.ratio_to(others[benchmark.compared_with], size) for size in benchmark.sizes)
+            text = f"{ratio:.2f} × {benchmark.compared_with} (at most {benchmark.at_most})"
+            found.append(Verdict(text, ratio <= benchmark.at_most))
+        if benchmark.limit_us is not None:
+            most = max(self.nanoseconds(size) for size in benchmark.sizes) / 1000
+            found.append(Verdict(f"{most:.2f} µs (less than {benchmark.limit_us})", most < benchmark.limit_us))
+        return found
+
+    def record(self, verdicts: Sequence[Verdict]) -> dict[str, object]:
+        """All of it, for JSON: nanoseconds of CPU for one unit, by size."""
+        return {
+            "name": self.benchmark.name,
+            "left_out": self.reason,
+            "nanoseconds": {size: self.nanoseconds(size) for size in self.benchmark.sizes} if self.rounds else {},
+            "verdicts": [{"text": verdict.text, "holds": verdict.holds} for verdict in verdicts],
+        }
+
 
 REGISTERED: Final[list[Benchmark]] = []
 
@@ -109,20 +142,20 @@ def register(benchmark: Benchmark) -> None:
     REGISTERED.append(benchmark)
 
 
-def measure(backend: str, benchmarks: list[Benchmark], rounds: int, *, quick: bool) -> list[Outcome]:
+def measure(configuration: Configuration, benchmarks: list[Benchmark], rounds: int, *, quick: bool) -> list[Outcome]:
     """Measure these in so many interleaved rounds."""
     outcomes = [Outcome(benchmark) for benchmark in benchmarks]
     for _ in range(rounds):
         for outcome in outcomes:
             if outcome.reason is None:
-                _measure_round(backend, outcome, _QUICK_SECONDS if quick else _SECONDS)
+                _measure_round(configuration, outcome, _QUICK_SECONDS if quick else _SECONDS)
     return outcomes
 
 
-def _measure_round(backend: str, outcome: Outcome, seconds: float) -> None:
+def _measure_round(configuration: Configuration, outcome: Outcome, seconds: float) -> None:
     samples: dict[int, float] = {}
     for size in outcome.benchmark.sizes:
-        with Proactor(backend) as proactor:
+        with Proactor(configuration.backend, configuration.restrict()) as proactor:
             needs = outcome.benchmark.needs
             if needs and proactor.capability_reports[needs].support is not Support.NATIVE:
                 outcome.reason = f"needs {needs.name}"
@@ -149,8 +182,9 @@ def _nanoseconds(work: Work, seconds: float) -> float:
     try:
         while True:
             begun, wall = time.process_time_ns(), time.perf_counter()
-            work(units)
+            counted = work(units)
             spent, passed = time.process_time_ns() - begun, time.perf_counter() - wall
+            spent = spent if counted is None else counted
             if spent >= seconds * 1e9 or passed >= 5 * seconds:
                 return spent / units
             units *= 2

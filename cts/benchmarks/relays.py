@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import threading
 from collections.abc import Iterator
 
 from cts.benchmarks.measuring import Benchmark, Linear, Work, drive, register
@@ -101,8 +102,49 @@ def futex_round_trip(proactor: Proactor, size: int) -> Iterator[Work]:
     memory.close()
 
 
+def futex_cross_thread(proactor: Proactor, size: int) -> Iterator[Work]:
+    """A wait that is ended by the proactor of another thread."""
+    memory = mmap.mmap(-1, 4096)
+    view = memoryview(memory)
+    word = view[:4]
+    wait = FutexWait(word, 0)
+    asked, stop = threading.Semaphore(0), threading.Event()
+
+    def waker() -> None:
+        wake = FutexWake(word)
+        with Proactor(proactor.backend_name) as other:
+            while asked.acquire() and not stop.is_set():
+                word[0] = 1
+                other.submit(wake)
+                while wake.state is not DONE:
+                    other.poll(1)
+        wake.word = None
+
+    thread = threading.Thread(target=waker)
+    thread.start()
+
+    def work(units: int) -> None:
+        for _ in range(units):
+            word[0] = 0
+            proactor.submit(wait)
+            proactor.poll(0)
+            asked.release()
+            while wait.state is not DONE:
+                proactor.poll(1)
+
+    yield work
+    stop.set()
+    asked.release()
+    thread.join()
+    word.release()
+    view.release()
+    wait.word = None
+    memory.close()
+
+
 register(Benchmark("sync/relay/RelayThroughput", persistent_relay))
 register(Benchmark("sync/relay/RelayLatency", one_shot_relay))
 register(Benchmark("sync/relay/RelayScalability", persistent_relay, (1, 4, 16, 64, 256, 1024), Linear(1.5)))
 register(Benchmark("futex/FutexWakeNoWaiters", futex_wake_no_waiters, needs=Capability.FUTEX_OPERATIONS))
+register(Benchmark("futex/FutexCrossThread", futex_cross_thread, needs=Capability.FUTEX_OPERATIONS))
 register(Benchmark("futex/FutexRoundTrip", futex_round_trip, needs=Capability.FUTEX_OPERATIONS))
