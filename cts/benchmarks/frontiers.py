@@ -81,8 +81,8 @@ def _is_satisfied_when(behind: Callable[[int], int | None]) -> Callable[[int], C
 
 
 def _is_satisfied_sparse(size: int) -> Callable[[], object]:
-    """Few axes are wanted of many."""
-    wanted, current = frontier_of(4, 5, 1, size), dict(frontier_of(4 * size, 6))
+    """A quarter of the axes is wanted."""
+    wanted, current = frontier_of(size // 4, 5, 1, 4), dict(frontier_of(size, 6))
     return lambda: wanted.is_satisfied(current)
 
 
