@@ -137,14 +137,22 @@ def test_a_cancellation_that_races_with_a_wake_ends_it_once(
     assert [outcome(error) for error in completions.errors] in (["ok"], ["cancelled"])
 
 
-@pytest.mark.reference("FutexTest.WakeFromCompletionCallback", "FutexTest.WakeAllFromCallback")
-def test_waking_from_a_completion_function(proactor: Proactor, word: memoryview) -> None:
-    waits = [FutexWait(word, 0) for _ in range(2)]
+@pytest.mark.parametrize(
+    ("count", "woken"),
+    [
+        pytest.param(1, 1, marks=pytest.mark.reference("FutexTest.WakeFromCompletionCallback")),
+        pytest.param(EVERYBODY, 3, marks=pytest.mark.reference("FutexTest.WakeAllFromCallback")),
+    ],
+)
+def test_waking_from_a_completion_function(proactor: Proactor, word: memoryview, count: int, woken: int) -> None:
+    waits = [FutexWait(word, 0) for _ in range(3)]
     start(proactor, *waits)
-    wake = FutexWake(word)
+    wake = FutexWake(word, count)
     finish(proactor, Nop(lambda operation, flags: proactor.submit(wake)))
-    settle(proactor, wake, *waits)
-    assert wake.result == 2
+    settle(proactor, wake)
+    assert wake.result == woken
+    perform(proactor, FutexWake(word))
+    settle(proactor, *waits)
 
 
 def test_a_wait_has_a_deadline(proactor: Proactor, word: memoryview) -> None:

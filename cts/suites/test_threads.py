@@ -247,6 +247,7 @@ def test_wakes_of_many_threads_are_never_lost(proactor: Proactor) -> None:
 
 
 @pytest.mark.needs("signals")
+@pytest.mark.ring_rule(17)
 def test_wake_from_a_signal_handler_ends_a_poll(proactor: Proactor) -> None:
     def handle(number: int, frame: FrameType | None) -> None:
         proactor.wake()
