@@ -10,6 +10,7 @@ import functools
 import gc
 import inspect
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,8 +18,10 @@ import pytest
 
 import proactor_trio
 from cts.configurations import Configuration
-from cts.support import PAIR_KINDS, Sockets
+from cts.runtime.operation_scenes import Place, Scene
+from cts.support import PAIR_KINDS, Files, Sockets
 from proactor_trio import SocketStream
+from proactor_trio.proactor import Proactor
 
 MOST_SECONDS: Final = 20.0
 
@@ -89,6 +92,20 @@ def run_with(configuration: Configuration) -> Callable[..., Any]:
     Their options are passed on as they are, so nothing is masked here.
     """
     return functools.partial(proactor_trio.run, backend=configuration.backend)
+
+
+@pytest.fixture
+def set_scene(
+    sockets: Sockets, files: Files, make_proactor: Callable[[], Proactor]
+) -> Callable[[type[Scene]], AbstractContextManager[Any]]:
+    """Sets the scene of an operation (operation_scenes.py) for a block inside the run."""
+
+    @contextmanager
+    def setting(kind: type[Scene]) -> Iterator[Scene]:
+        with ExitStack() as stack:
+            yield kind(Place(sockets, files, stack, make_proactor))
+
+    return setting
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from proactor_trio._kernel.traps import PARK, checkpoint, checkpoint_if_cancelle
 from proactor_trio.abc import HalfCloseableStream, Listener
 from proactor_trio.backends.contract import PollEvents
 from proactor_trio.proactor.arguments import readable_view
-from proactor_trio.proactor.errors import ClosedResourceError, OperationCancelled
+from proactor_trio.proactor.errors import ClosedResourceError
 from proactor_trio.proactor.operation import OperationState
 from proactor_trio.proactor.operations.net import LARGEST_RECEIVE_BYTES, Accept, RecvBytes, Send, SocketClose
 from proactor_trio.proactor.operations.scheduling import HandlePoll
@@ -189,10 +189,6 @@ class SocketStream(HalfCloseableStream):
         self._sending = True
         try:
             await HandlePoll(self._socket, PollEvents.OUT)
-        except OperationCancelled:
-            if self._socket.closed:
-                raise ClosedResourceError("another task closed this stream") from None
-            raise
         finally:
             self._sending = False
 

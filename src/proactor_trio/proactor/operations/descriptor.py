@@ -10,6 +10,7 @@ from typing import Any, Final, Unpack
 
 from proactor_trio.backends.contract import Kind, OperationFlags
 from proactor_trio.proactor.arguments import check_integer, readable_view, writable_view
+from proactor_trio.proactor.errors import ClosedResourceError
 from proactor_trio.proactor.operation import CompletionFunction, Limits, Operation
 
 _LARGEST_DESCRIPTOR: Final = (1 << 31) - 1
@@ -34,9 +35,14 @@ class DescriptorTransfer(Operation):
         self.buffer = buffer
 
     def _prepare(self) -> None:
+        if self._resource_is_closed():
+            raise ClosedResourceError(f"{type(self).__name__}: handle was closed")
         descriptor = self.handle if isinstance(self.handle, int) else self.handle.fileno()
         check_integer(descriptor, "handle", 0, _LARGEST_DESCRIPTOR)
         self.descriptor = descriptor
+
+    def _resource_is_closed(self) -> bool:
+        return getattr(self.handle, "closed", False)
 
     def _is_short(self, result: int) -> bool:
         return bool(result < self.view.nbytes)

@@ -7,6 +7,7 @@ from typing import Any, Final, TypedDict, Unpack
 
 from proactor_trio.backends.contract import Kind, OperationFlags, PollEvents
 from proactor_trio.proactor.arguments import check_integer
+from proactor_trio.proactor.errors import ClosedResourceError
 from proactor_trio.proactor.operation import CompletionFunction, Limits, Operation
 
 #: Seconds; the kernel counts nanoseconds in 63 bits.
@@ -64,7 +65,8 @@ class Timer(Operation):
 class HandlePoll(Operation):
     """Waits once until a descriptor is ready; reads and writes nothing. Result: PollEvents.
 
-    handle: a descriptor or an object with `fileno()`; the caller keeps it open. It is not owned.
+    handle: a descriptor or an object with `fileno()`; the caller keeps it open. It is not owned. A Socket (or anything
+        with `closed`) that is closed meanwhile ends it as cancelled, cause RESOURCE_CLOSED.
     events: PollEvents.IN, OUT or both. ERR and HUP are always reported.
     """
 
@@ -87,9 +89,14 @@ class HandlePoll(Operation):
     def _prepare(self) -> None:
         if not self.poll_events & (PollEvents.IN | PollEvents.OUT):
             raise ValueError("events must contain PollEvents.IN or PollEvents.OUT")
+        if self._resource_is_closed():
+            raise ClosedResourceError("HandlePoll: handle was closed")
         descriptor = self.handle if isinstance(self.handle, int) else self.handle.fileno()
         check_integer(descriptor, "handle", 0, _LARGEST_DESCRIPTOR)
         self.descriptor = descriptor
+
+    def _resource_is_closed(self) -> bool:
+        return getattr(self.handle, "closed", False)
 
     def _finish(self, result: int) -> PollEvents:
         return PollEvents(result)

@@ -207,9 +207,9 @@ class Sequence(SoftwareOperation):
         if step.error is not None:
             return CANCELED if self._cancel_requested else step.error
         self.current_step += 1
-        if self._cancel_requested:
-            return CANCELED
         following = self.steps[self.current_step] if self.current_step < len(self.steps) else None
+        if self._cancel_requested and following is not None:
+            return CANCELED  # behind the last step a cancellation comes too late: all has been done
         assert self.step_fn is not None
         self.step_fn(self, step, following)
         if following is None:
