@@ -360,7 +360,21 @@ class Reader:
 
 
 @pytest.mark.needs("descriptors")
-@pytest.mark.reference("EventSourceEventfdTest.CallbackFires", "EventSourcePosixTest.PipeDataDeliversPollIn")
+@pytest.mark.reference("EventSourceEventfdTest.CallbackFires")
+def test_a_source_calls_back_when_its_eventfd_is_set(proactor: Proactor) -> None:
+    descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+    callback = Reader(descriptor)
+    source = EventSource(proactor, descriptor, callback)
+    os.eventfd_write(descriptor, 3)
+    poll_until(proactor, lambda: callback.read)
+    source.close()
+    proactor.poll(0)
+    os.close(descriptor)
+    assert (int.from_bytes(callback.read, "little"), callback.seen) == (3, [PollEvents.IN])
+
+
+@pytest.mark.needs("descriptors")
+@pytest.mark.reference("EventSourcePosixTest.PipeDataDeliversPollIn")
 def test_a_source_calls_back_when_its_descriptor_is_readable(proactor: Proactor) -> None:
     with pipe() as (reader, writer):
         callback = Reader(reader)

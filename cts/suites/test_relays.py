@@ -175,8 +175,13 @@ def test_a_one_shot_relay_is_over_when_it_has_fired(proactor: Proactor, handles:
 
 
 @pytest.mark.needs("descriptors")
-@pytest.mark.parametrize("kind", ["descriptor", "notification"])
-@pytest.mark.reference("RelayPosixTest.PersistentMultipleTransfers", "RelayTest.PersistentNotificationRelay")
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("descriptor", marks=pytest.mark.reference("RelayPosixTest.PersistentMultipleTransfers")),
+        pytest.param("notification", marks=pytest.mark.reference("RelayTest.PersistentNotificationRelay")),
+    ],
+)
 def test_a_persistent_relay_fires_each_time(proactor: Proactor, handles: Handles, kind: str) -> None:
     sink = handles.eventfd()
     source: Any = handles.eventfd() if kind == "descriptor" else Notification()

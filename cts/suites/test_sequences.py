@@ -64,9 +64,14 @@ def test_without_steps_it_completes_in_the_next_poll(proactor: Proactor, step_fn
     assert (submitted, sequence.error, calls) == (OperationState.SUBMITTED, None, [])
 
 
-@pytest.mark.parametrize("steps", [1, 2, 3, 64])
-@pytest.mark.reference(
-    "SequenceOperationTest.SingleStepNop", "SequenceOperationTest.TwoStepNop", "SequenceOperationTest.ThreeStepNop"
+@pytest.mark.parametrize(
+    "steps",
+    [
+        pytest.param(1, marks=pytest.mark.reference("SequenceOperationTest.SingleStepNop")),
+        pytest.param(2, marks=pytest.mark.reference("SequenceOperationTest.TwoStepNop")),
+        pytest.param(3, marks=pytest.mark.reference("SequenceOperationTest.ThreeStepNop")),
+        64,
+    ],
 )
 def test_it_completes_once_after_all_its_steps(
     proactor: Proactor, completions: Completions, step_fn: Any, steps: int

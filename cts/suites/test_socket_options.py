@@ -38,14 +38,22 @@ on_linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
 # Types ----------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("type", SocketType, ids=lambda type: type.name)
-@pytest.mark.reference(
-    "SocketTest.CreateSocket_TCP",
-    "SocketTest.CreateSocket_UDP",
-    "SocketTest.CreateSocket_Unix",
-    "SocketPosixTest.CreateSocket_UnixDgram",
-    "SocketTest.IPv6_CreateUDP6",
-)
+CASE_OF_TYPE = {
+    "TCP": "SocketTest.CreateSocket_TCP",
+    "UDP": "SocketTest.CreateSocket_UDP",
+    "UDP6": "SocketTest.IPv6_CreateUDP6",
+    "UNIX_STREAM": "SocketTest.CreateSocket_Unix",
+    "UNIX_DGRAM": "SocketPosixTest.CreateSocket_UnixDgram",
+}
+
+
+def parameter(type: SocketType) -> Any:
+    """A type, with the case that it covers."""
+    case = CASE_OF_TYPE.get(type.name)
+    return pytest.param(type, id=type.name, marks=pytest.mark.reference(case) if case else ())
+
+
+@pytest.mark.parametrize("type", [parameter(type) for type in SocketType])
 def test_a_socket_of_each_type_can_be_made(sockets: Sockets, type: SocketType) -> None:
     try:
         created = sockets.keep(Socket.of_type(type))

@@ -28,6 +28,7 @@ from proactor_trio.proactor import (
     Accept,
     Capability,
     CompletionFlags,
+    Connect,
     FailedPrecondition,
     Nop,
     Operation,
@@ -35,6 +36,7 @@ from proactor_trio.proactor import (
     OperationState,
     Proactor,
     Recv,
+    RecvBytes,
     RecvFrom,
     Send,
     SendFlags,
@@ -107,14 +109,16 @@ def test_whoever_imports_a_socket_may_declare_it(sockets: Sockets) -> None:
 # With a completion function -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("length", [100, 65536, 1_000_000], ids=["small", "64 KiB", "large"])
-@pytest.mark.parametrize("make", [bytes, bytearray], ids=["bytes", "bytearray"])
-@pytest.mark.reference(
-    "SendFlagsTest.ZeroCopySendBasic",
-    "SendFlagsTest.ZeroCopySendLargeBuffer",
-    "ZeroCopyTest.ZeroCopy_SendRecv",
-    "SendFlagsTest.ZeroCopySendUnregisteredFallback",
+@pytest.mark.parametrize(
+    "length",
+    [
+        pytest.param(100, id="small", marks=pytest.mark.reference("SendFlagsTest.ZeroCopySendBasic")),
+        pytest.param(65536, id="64 KiB", marks=pytest.mark.reference("SendFlagsTest.ZeroCopySendLargeBuffer")),
+        pytest.param(1_000_000, id="large"),
+    ],
 )
+@pytest.mark.parametrize("make", [bytes, bytearray], ids=["bytes", "bytearray"])
+@pytest.mark.reference("SendFlagsTest.ZeroCopySendUnregisteredFallback")
 def test_the_bytes_arrive(
     proactor: Proactor, sockets: Sockets, completions: Completions, make: type, length: int
 ) -> None:
@@ -123,6 +127,21 @@ def test_the_bytes_arrive(
     assert drain(proactor, far, length) == pattern(length)
     poll_until(proactor, lambda: completions.records)
     assert completions.results == [length] and completions.records[0].is_final
+
+
+@pytest.mark.reference("ZeroCopyTest.ZeroCopy_SendRecv")
+def test_sockets_that_were_made_for_it_send_and_receive(
+    proactor: Proactor, sockets: Sockets, completions: Completions
+) -> None:
+    listener, client = sockets.listener(), sockets.keep(Socket(options=SocketOptions.ZERO_COPY))
+    perform(proactor, Connect(client, listener.getsockname()))
+    server = sockets.keep(perform(proactor, Accept(listener)))
+    proactor.submit(Send(client, bytearray(pattern(10_000)), completions, whole=True))
+    assert drain(proactor, server, 10_000) == pattern(10_000)
+    perform(proactor, Send(server, b"answer"))
+    assert perform(proactor, RecvBytes(client, 10)) == b"answer"
+    poll_until(proactor, lambda: completions.records)
+    assert completions.results == [10_000]
 
 
 def test_several_buffers_arrive_in_order(proactor: Proactor, sockets: Sockets, completions: Completions) -> None:
