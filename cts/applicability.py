@@ -34,6 +34,16 @@ def configuration_of(item: pytest.Item) -> Configuration | None:
     return found if isinstance(found, Configuration) else None
 
 
+def column_of(item: pytest.Item) -> str | None:
+    """Where a test runs, as a column of the matrix: a configuration, or real Trio; None: anywhere."""
+    callspec = getattr(item, "callspec", None)
+    library = None if callspec is None else callspec.params.get("lib")
+    if library is not None:
+        return str(library).removeprefix("proactor_trio-")
+    configuration = configuration_of(item)
+    return None if configuration is None else configuration.name
+
+
 def reason_against_test(item: pytest.Item, configuration: Configuration) -> str | None:
     """Why a test does not run on a configuration; None if it does. Raises UsageError for a mark with an unknown tag."""
     try:
@@ -55,10 +65,11 @@ def take_out(items: list[pytest.Item]) -> tuple[list[pytest.Item], NotApplicable
     taken: list[pytest.Item] = []
     counts: NotApplicable = Counter()
     for item in items:
+        if (column := column_of(item)) is not None:
+            item.user_properties.append((CONFIGURATION_PROPERTY, column))
         configuration = configuration_of(item)
         if configuration is None:
             continue
-        item.user_properties.append((CONFIGURATION_PROPERTY, configuration.name))
         reason = reason_against_test(item, configuration)
         if reason is not None:
             counts[suite_of(item.nodeid), configuration.name, reason] += 1
