@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -21,9 +22,23 @@ _FAILED_LINE: Final = re.compile(r"^(?:FAILED|ERROR) (\S+)::(\w+)(?:\[(.*?)\])?"
 
 
 def pytest_of(*arguments: str) -> str:
-    """The output of a pytest in a process of its own."""
-    command = [sys.executable, "-m", "pytest", "-q", "-rfE", "-p", "no:cacheprovider", *arguments]
-    return subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, timeout=_SECONDS, check=False).stdout
+    """The output of a pytest in a process of its own, without the plugins that these scenes do not need."""
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-rfE",
+        "-p",
+        "pytest_timeout",
+        "-p",
+        "no:cacheprovider",
+        *arguments,
+    ]
+    environment = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    return subprocess.run(
+        command, cwd=_ROOT, env=environment, capture_output=True, text=True, timeout=_SECONDS, check=False
+    ).stdout
 
 
 def failed_tests(output: str) -> set[str]:
