@@ -111,13 +111,9 @@ class Scene(ABC):
     def account(self, attempt: Attempt) -> None:
         """Compare what can be seen with what the attempt says, and put everything back as it was before it."""
         attempt.check_one_outcome()
-        assert attempt.error is None or self.may_fail(attempt.error), attempt.error
+        assert attempt.error is None, attempt.error
         self.check(attempt)
         self.provoked = 0
-
-    def may_fail(self, error: BaseException) -> bool:
-        """Whether an attempt may end with this error."""
-        return False
 
     @abstractmethod
     def check(self, attempt: Attempt) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -10,11 +12,19 @@ import proactor_trio
 from proactor_trio.backends.select import ENVIRONMENT_VARIABLE, backend_names
 from proactor_trio.integrations import pytest_plugin
 
+ROOT = Path(__file__).resolve().parents[2]
+
 INI = """
 [pytest]
 proactor_trio_mode = true
 filterwarnings = error
 """
+
+
+@pytest.fixture(autouse=True)
+def only_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The source folder is taken off the path: a build leaves metadata in it that pytest would take for a plugin's."""
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if Path(entry).resolve() != ROOT])
 
 
 @pytest.fixture
