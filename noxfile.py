@@ -39,14 +39,14 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """What needs no backend matrix. Further words go to pytest: `nox -s tests-3.13 -- -k nursery`."""
     session.install(".[test]")
-    session.run("pytest", "tests", *session.posargs)
+    session.run("pytest", "tests", "-n", "auto", *session.posargs)
 
 
 @nox.session(python=PYTHONS)
 def cts(session: nox.Session) -> None:
     """The conformance test suite, over every backend that runs here."""
     session.install(".[test]")
-    session.run("pytest", "cts", *session.posargs)
+    session.run("pytest", "cts", "-n", "auto", *session.posargs)
 
 
 @nox.session
