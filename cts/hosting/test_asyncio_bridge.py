@@ -513,11 +513,12 @@ def test_the_task_is_not_cancelled_after_such_an_error(configuration: Configurat
     assert asyncio.run(main()) == 0
 
 
-def test_nor_when_the_block_was_over_before_it_met_the_cancellation(configuration: Configuration) -> None:
+def test_nor_when_the_block_went_on_with_a_result_of_the_same_turn(configuration: Configuration) -> None:
     async def main() -> int:
         with pytest.raises(ZeroDivisionError):
             async with open_on(configuration) as bridge:
                 bridge.proactor.submit(Nop(fail))
+                await bridge.perform(Nop())
         await turns_of_the_loop(3)
         task = asyncio.current_task()
         assert task is not None

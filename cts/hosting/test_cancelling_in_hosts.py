@@ -23,12 +23,14 @@ from proactor_trio.proactor import (
     OperationFlags,
     OperationState,
     PollEvents,
+    Proactor,
     Recv,
     RecvBytes,
     SemaphoreWait,
     Send,
     Sequence,
     SocketClose,
+    SoftwareOperation,
     StreamRead,
     TimelineSemaphore,
     Timer,
@@ -172,6 +174,29 @@ def test_a_result_that_came_first_is_returned(host: Host, sockets: Sockets) -> N
 
     ending = host.run(scene)
     assert (ending.word, ending.value) == ("ok", b"x")
+
+
+class EndsWithAResult(SoftwareOperation):
+    """Cannot be cancelled any more when it is asked to end: its result comes first."""
+
+    def _prepare(self) -> None:
+        pass
+
+    def _begin(self, proactor: Proactor) -> None:
+        pass
+
+    def _cancel(self, proactor: Proactor) -> None:
+        proactor.finish(self, self.identifier, 7)
+
+
+def test_a_result_that_comes_after_the_request_is_returned_too(host: Host) -> None:
+    async def scene(bridge: Bridge, host: Host) -> Ending:
+        async with host.start(bridge.perform, EndsWithAResult()) as ending:
+            ending.cancel()
+        return ending
+
+    ending = host.run(scene)
+    assert (ending.word, ending.value) == ("ok", 7)
 
 
 def test_a_close_that_has_begun_goes_on(host: Host, sockets: Sockets) -> None:

@@ -281,7 +281,6 @@ class _Driving:
         cancellations = await self._end_everything()
         is_cancelled = bool(cancellations) or isinstance(error, asyncio.CancelledError)
         if self._has_cancelled_body:
-            await self._let_cancellation_arrive()
             is_cancelled = self._body.uncancel() > 0 and is_cancelled
         self._free()
         own = None if isinstance(error, asyncio.CancelledError) and (self._errors or not is_cancelled) else error
@@ -307,12 +306,6 @@ class _Driving:
             if parked.was_cancelled:
                 cancellations.append(parked.message)
         return cancellations
-
-    async def _let_cancellation_arrive(self) -> None:
-        """The body may have ended before it met the cancellation that we asked for: let that end here."""
-        parked = ParkedFuture(self)
-        self.loop.call_soon(parked.release)
-        await parked
 
     def _free(self) -> None:
         self._is_over = True
