@@ -9,6 +9,7 @@ hangs ends with the state of everything (time_limit.py).
 from __future__ import annotations
 
 import gc
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -140,6 +141,12 @@ def no_leaks(request: pytest.FixtureRequest, abandoned_tasks: AbandonedTasks) ->
 
 
 @pytest.fixture
+def tmp_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of the test's own. (pytest's fixture looks through the folders of all earlier tests each time.)"""
+    return Path(tempfile.mkdtemp(dir=tmp_path_factory.getbasetemp()))
+
+
+@pytest.fixture
 def sockets() -> Iterator[Sockets]:
     """Makes sockets and connected pairs."""
     maker = Sockets()
@@ -148,9 +155,9 @@ def sockets() -> Iterator[Sockets]:
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> Iterator[Files]:
-    """Makes open files in a folder of the test's own."""
-    maker = Files(tmp_path)
+def files(request: pytest.FixtureRequest) -> Iterator[Files]:
+    """Makes open files in `tmp_path`, which is made only then: most tests have no use for it."""
+    maker = Files(lambda: request.getfixturevalue("tmp_path"))
     yield maker
     maker.close()
 

@@ -16,7 +16,9 @@ from cts.support import open_descriptors
 from proactor_trio._kernel.run import Run
 from proactor_trio.proactor import forking
 
-_RING_MAPPING: Final = "[io_uring]"
+_RING: Final = "[io_uring]"
+#: A ring has one for its queues and one for its entries.
+_MAPPINGS_OF_A_RING: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,19 +26,19 @@ class Snapshot:
     """What the process holds at one moment."""
 
     descriptors: dict[int, str]
-    ring_mappings: int
     proactors: frozenset[int]
     threads: frozenset[threading.Thread]
 
     def leaked_since(self, before: Snapshot) -> list[str]:
-        """What is held now and was not before, in words."""
+        """What this one of just now holds and the other did not, in words. Mappings are counted when it is asked."""
         found = [
             f"descriptor {number}: {target}"
             for number, target in self.descriptors.items()
             if before.descriptors.get(number) != target
         ]
-        if self.ring_mappings > before.ring_mappings:
-            found.append(f"{self.ring_mappings - before.ring_mappings} mappings of rings")
+        rings = sum(_RING in target for target in self.descriptors.values())
+        if (left := _ring_mappings() - rings * _MAPPINGS_OF_A_RING) > 0:
+            found.append(f"{left} mappings of rings that are closed")
         if new := self.proactors - before.proactors:
             found.append(f"{len(new)} proactors that nobody closed")
         found += [f"thread {thread.name}" for thread in self.threads - before.threads]
@@ -47,7 +49,6 @@ def snapshot() -> Snapshot:
     """What the process holds now. Threads are those that keep the process alive."""
     return Snapshot(
         open_descriptors(),
-        _ring_mappings(),
         frozenset(id(proactor) for proactor in forking.open_now()),
         frozenset(thread for thread in threading.enumerate() if not thread.daemon),
     )
@@ -55,7 +56,7 @@ def snapshot() -> Snapshot:
 
 def _ring_mappings() -> int:
     with open("/proc/self/maps", encoding="utf-8") as maps:
-        return maps.read().count(_RING_MAPPING)
+        return maps.read().count(_RING)
 
 
 class AbandonedTasks:

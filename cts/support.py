@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple, TypeVar
@@ -218,11 +219,19 @@ class Sockets:
 
 
 class Files:
-    """Makes open files in a folder and closes at the end of the test those that are still open."""
+    """Makes open files in a folder and closes at the end of the test those that are still open.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    make_folder: called when the folder is first asked for.
+    """
+
+    def __init__(self, make_folder: Callable[[], Path]) -> None:
+        self._make_folder = make_folder
         self._made: list[File] = []
+
+    @cached_property
+    def folder(self) -> Path:
+        """The folder."""
+        return self._make_folder()
 
     def keep(self, file: File) -> File:
         """Close it at the end of the test."""
