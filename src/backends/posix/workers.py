@@ -96,12 +96,14 @@ class WorkerPool:
             if job is None:
                 queue.put(None)  # for the next one, known to the pool or not
                 return
-            if job.take():
+            is_done = job.take()
+            if is_done:
                 job.result = perform(job.operation)
                 self.done.append(job)
-                self._wake()
-            # A waiting thread must not keep the buffers of its last operation alive.
+            # A waiting thread must not keep the buffers of its last operation alive; nor one that is telling the owner.
             del job
+            if is_done:
+                self._wake()
 
 
 def refused(job: Job) -> Job:
