@@ -24,6 +24,7 @@ from array import array
 from collections import deque
 from collections.abc import Mapping, Sequence
 from struct import Struct
+from time import monotonic
 from typing import ClassVar, Final
 
 from proactor_trio.backends.contract import (
@@ -130,6 +131,10 @@ class IoUringBackend(Backend):
         self._postponed_chains: deque[Sequence[OperationFields]] = deque()
         self._aborted: deque[OperationFields] = deque()
         self._repeat_cancel: list[tuple[OperationFields, int]] = []
+        #: When links of which nobody can tell whether they have started are cancelled again, and how long after the try
+        #: before. The answer to a cancel ends a wait, so without this the loop would spin.
+        self._next_try = 0.0
+        self._try_interval = _LARGEST_TURN_WHILE_CANCELLING
         self._registered_buffers: RegisteredBuffers | None = None
         self._groups = BufferGroups(ring)
         self._buffers: BufferRing | None = None
@@ -284,19 +289,28 @@ class IoUringBackend(Backend):
         """
         waiting = self._repeat_cancel[:]
         count = len(waiting)
-        not_started: list[tuple[OperationFields, int]] = []
-        longest: float | None = None
+        kept: list[tuple[OperationFields, int]] = []
+        waits: list[float] = []
+        now = monotonic()
         for operation, identifier in waiting:
             if operation.identifier != identifier:
                 continue
             patience = self._patience(operation, identifier)
             if patience is None:
-                not_started.append((operation, identifier))
-                continue
-            self.cancel(operation)
-            longest = patience if longest is None else min(longest, patience)
-        self._repeat_cancel[:count] = not_started  # what cancel() had no room for stands behind
-        return longest
+                kept.append((operation, identifier))
+            elif patience == _LARGEST_TURN_WHILE_TRYING and now < self._next_try:
+                kept.append((operation, identifier))
+                waits.append(self._next_try - now)
+            else:
+                self.cancel(operation)
+                waits.append(patience)
+        if _LARGEST_TURN_WHILE_TRYING in waits:
+            self._next_try = now + self._try_interval
+            self._try_interval = min(2 * self._try_interval, _LARGEST_TURN_WHILE_TRYING)
+        elif not waits:
+            self._try_interval = _LARGEST_TURN_WHILE_CANCELLING
+        self._repeat_cancel[:count] = kept  # what cancel() had no room for stands behind
+        return min(waits, default=None)
 
     def _patience(self, operation: OperationFields, identifier: int) -> float | None:
         """How long to wait at most until a cancel that found nothing is tried again; None: the link has not started."""
