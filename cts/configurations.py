@@ -75,6 +75,7 @@ _EVERYWHERE: Final = frozenset({"multishot", "links", "messages", "registered_bu
 _POSIX: Final = _EVERYWHERE | {"fences", "descriptors", "unix_sockets", "signals", "fork", "shared_notification"}
 _LINUX: Final = _POSIX | {"abstract_names"}
 _IO_URING: Final = _LINUX | {
+    "one_entry",
     "native_multishot",
     "native_links",
     "zerocopy",

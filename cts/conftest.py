@@ -99,6 +99,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         workeroutput[WORKER_OUTPUT] = [[list(key), count] for key, count in counts.items()]
 
 
+def pytest_collection_finish() -> None:
+    # Thousands of tests collect garbage, and need not look each time through all that pytest holds.
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     for line in applicability.summary(config.stash[NOT_APPLICABLE]):
         terminalreporter.write_line(line)

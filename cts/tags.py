@@ -47,6 +47,7 @@ TAGS: Final[Mapping[str, Tag]] = {
     "native_buffers": Tag("has no table of buffers", Capability.REGISTERED_BUFFERS, _NATIVE),
     "dmabuf": Tag("has no dma-bufs", Capability.DMABUF),
     "fences": Tag("has no device fences", Capability.DEVICE_FENCE),
+    "one_entry": Tag("makes system calls for single operations, not one for all of a tick"),
     "files": Tag("has no operations on files"),
     "file_threads": Tag("works on files without threads"),
     "descriptors": Tag("waits for handles, not for descriptors"),
