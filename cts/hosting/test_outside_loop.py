@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import select
+import socket as stdlib_socket
 import threading
 import time
 from collections.abc import Callable
 
 import pytest
 
-from cts.hosting.support import OutsideLoop, wait_until, wait_until_asleep
+from cts.hosting.support import MOST_SECONDS, OutsideLoop, wait_until, wait_until_asleep
 from cts.runtime.support import fork_and_report
 from cts.support import Completions, Files, Sockets, close_with_reset, open_descriptors
 from proactor_trio.proactor import (
@@ -29,6 +30,7 @@ from proactor_trio.proactor import (
     SemaphoreWait,
     Send,
     Sequence,
+    Socket,
     SocketClose,
     Support,
     TimelineSemaphore,
@@ -245,6 +247,41 @@ def test_a_close_is_seen_by_the_peer_at_once(loop: OutsideLoop, proactor: Proact
     loop.become_idle()
     far.stdlib.settimeout(5)
     assert far.stdlib.recv(1) == b""
+
+
+def test_a_number_that_means_another_file_within_one_turn(
+    loop: OutsideLoop, proactor: Proactor, sockets: Sockets
+) -> None:
+    """Whoever waits for the descriptor lets go of the old file, and waits for the new one."""
+    (near, far), (other, other_far) = sockets.unix_pair(), sockets.unix_pair()
+    later: list[RecvBytes] = []
+
+    def replace(_operation: Operation, _flags: object) -> None:
+        number = near.fileno()
+        near.close()
+        os.dup2(other.fileno(), number)
+        later.append(RecvBytes(sockets.keep(Socket.from_stdlib(stdlib_socket.socket(fileno=number))), 10))
+        proactor.submit(*later)
+
+    receive = RecvBytes(near, 10, replace)
+    proactor.submit(receive)
+    loop.become_idle()
+    helpers_asleep()
+    proactor.cancel(receive)
+    loop.become_idle()
+    helpers_asleep()
+    other_far.stdlib.send(b"x")
+    assert loop.is_readable(MOST_SECONDS)
+    loop.settle(*later)
+    far.stdlib.settimeout(MOST_SECONDS)
+    assert (later[0].result, far.stdlib.recv(1)) == (b"x", b"")
+
+
+def helpers_asleep() -> None:
+    """Return when the threads that wait for the loop, where there are any, are in the call that they wait in."""
+    for thread in threading.enumerate():
+        if thread.name.endswith("waiting thread"):
+            wait_until_asleep(thread)
 
 
 def test_an_error_on_the_descriptor_wakes_the_loop(loop: OutsideLoop, proactor: Proactor, sockets: Sockets) -> None:

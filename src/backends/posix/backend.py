@@ -218,20 +218,21 @@ class PosixBackend(Backend):
         return self._wait_thread.descriptor
 
     def prepare_wait(self) -> float | None:
-        if self._wait_thread is not None:
-            self._wait_thread.take_report()
-        if (
+        helper = self._wait_thread
+        if helper is not None:
+            helper.take_report()
+        due = bool(
             self._started
             or self._reports
             or self._ready
             or self._turns
             or self._done
             or self._ledger.attempting is not None
-        ):
-            return 0
-        if self._wait_thread is not None:
-            self._wait_thread.watch(self._sockets.watched() | {self._wake_descriptor: IN})
-        return self._sockets.until_later()
+        )
+        # Also where nothing is waited for now: a file that was closed must be let go before its number is another's.
+        if helper is not None and (helper.is_waiting or not due):
+            helper.watch(self._sockets.watched() | {self._wake_descriptor: IN})
+        return 0 if due else self._sockets.until_later()
 
     def wake(self) -> None:
         self._doorbell.ring()

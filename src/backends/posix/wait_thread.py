@@ -11,8 +11,9 @@ The rules:
 * When other things are watched than in the last order, the owner gives a new one and interrupts the thread, which drops
   the old one without a report. Orders are numbered, so that a report of an old one is never taken for one of the new.
 * The thread lets go of a descriptor that was closed meanwhile with the next order. Until then the kernel keeps the
-  file open, so an order must come soon after a close: it does, since closes are made in `poll()`, before
-  `prepare_wait()`.
+  file open, and waits for that file although its number means another one by now. So an order must come after each
+  turn that takes a descriptor out, whether the loop is going to wait or not: in the next turn the same number may be
+  watched again, and that would look like the old order.
 """
 
 from __future__ import annotations
@@ -62,9 +63,14 @@ class WaitThread:
         """Make the descriptor unreadable."""
         self._report.answer()
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the last order was not reported."""
+        return self._reported != self._number
+
     def watch(self, interest: Mapping[int, int]) -> None:
         """Have the thread wait for these descriptors, if it does not do just that already."""
-        is_waiting = self._reported != self._number
+        is_waiting = self.is_waiting
         if is_waiting and interest == self._watched:
             return
         order = select.poll()
