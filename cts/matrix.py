@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from cts.applicability import CONFIGURATION_PROPERTY, NOT_APPLICABLE, NotApplicable, suite_of, summary
 from cts.configurations import ALL_CONFIGURATIONS, reason_against
+from cts.running import ROOT, run_pytest
 from cts.semantics.checklist import CHECKLIST
 
-_ROOT: Final = Path(__file__).parents[1]
 #: The column of tests that are for no configuration.
 ANYWHERE: Final = "anywhere"
 #: Under which name a worker process of pytest-xdist hands over what is not applicable.
@@ -110,8 +109,8 @@ def run_matrix(arguments: Sequence[str]) -> int:
     """Run what the arguments of pytest say, all suites without them; print the table. Returns pytest's exit status."""
     matrix = Matrix()
     chosen = list(arguments)
-    if not any((_ROOT / argument.partition("::")[0]).exists() for argument in chosen if not argument.startswith("-")):
-        chosen.append(str(_ROOT / "cts"))
-    status = pytest.main(["--rootdir", str(_ROOT), "-c", str(_ROOT / "pyproject.toml"), "-q", *chosen], [matrix])
+    if not any((ROOT / argument.partition("::")[0]).exists() for argument in chosen if not argument.startswith("-")):
+        chosen.append(str(ROOT / "cts"))
+    status = run_pytest(["-q", *chosen], matrix)
     print("\n".join(matrix.lines()))
-    return int(status)
+    return status

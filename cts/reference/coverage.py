@@ -9,8 +9,7 @@ reference does not have is a mistake.
 from __future__ import annotations
 
 from collections import defaultdict
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pytest
 
@@ -18,8 +17,7 @@ from cts.reference.cases import ALL_CASES, REFERENCE_SUITES
 from cts.reference.divergences import DIVERGENCES, NOT_REPEATABLE
 from cts.reference.ring_rules import EXPLAINED, RING_RULES
 from cts.reference.without_meaning import WITHOUT_MEANING
-
-_ROOT: Final = Path(__file__).parents[2]
+from cts.running import run_pytest
 
 
 class Collector:
@@ -131,8 +129,8 @@ class Coverage:
 def collect() -> Coverage:
     """Collect the whole suite, without running it, and compare. Raises RuntimeError if it cannot be collected."""
     collector = Collector()
-    arguments = ["--collect-only", "-p", "no:terminal", "-p", "no:cacheprovider", str(_ROOT / "cts")]
-    status = pytest.main(["--rootdir", str(_ROOT), "-c", str(_ROOT / "pyproject.toml"), *arguments], [collector])
+    arguments = ["--collect-only", "-p", "no:terminal", "-p", "no:cacheprovider", str(ROOT / "cts")]
+    status = run_pytest(arguments, collector)
     if status != pytest.ExitCode.OK:
         raise RuntimeError(f"the suite could not be collected: {pytest.ExitCode(status).name}")
     return Coverage(collector)
