@@ -17,7 +17,7 @@ from cts.reference.cases import ALL_CASES, REFERENCE_SUITES
 from cts.reference.divergences import DIVERGENCES, NOT_REPEATABLE
 from cts.reference.ring_rules import EXPLAINED, RING_RULES
 from cts.reference.without_meaning import WITHOUT_MEANING
-from cts.running import run_pytest
+from cts.running import ROOT, run_pytest
 
 
 class Collector:
