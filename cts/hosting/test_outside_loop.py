@@ -58,6 +58,7 @@ def send_when_asleep(sockets_far: list[int], sleeper: threading.Thread) -> threa
     return thread
 
 
+@pytest.mark.ring_rule(1)
 def test_a_completion_wakes_a_loop_that_waits_already(loop: OutsideLoop, proactor: Proactor, sockets: Sockets) -> None:
     near, far = sockets.unix_pair()
     receive = RecvBytes(near, 10)
@@ -70,6 +71,7 @@ def test_a_completion_wakes_a_loop_that_waits_already(loop: OutsideLoop, proacto
 
 
 @pytest.mark.needs("native_links")
+@pytest.mark.ring_rule(1)
 def test_the_descriptor_of_a_deferred_ring_does_not(loop: OutsideLoop, proactor: Proactor, sockets: Sockets) -> None:
     """Why there is an event: an epoll on the ring itself sleeps on, though a fresh look sees the work."""
     if "DEFER_TASKRUN" not in proactor.backend_variant:

@@ -8,7 +8,6 @@ never told; no timepoint is left.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -66,6 +65,27 @@ class Told:
         self.errors.append(error)
 
 
+class Wait:
+    """An operation that waits for several semaphores. What was reached while it waited stays reached, whatever its
+    semaphore does later; a failure of one that is still missing ends it."""
+
+    def __init__(self, operation: SemaphoreWait, models: list[Model], values: list[int]) -> None:
+        self.submission = Submission(operation)
+        self.is_due = any(model.failure is not None for model in models)
+        self._mode = operation.wait_mode
+        self._missing = list(zip(models, values, strict=True))
+        self.look()
+
+    def look(self) -> None:
+        """Something has happened to a semaphore."""
+        if self.is_due:
+            return
+        self.is_due = any(model.failure is not None for model, _ in self._missing)
+        reached = [each for each in self._missing if each[0].value >= each[1]]
+        self._missing = [each for each in self._missing if each not in reached]
+        self.is_due = self.is_due or (bool(reached) if self._mode is WaitMode.ANY else not self._missing)
+
+
 class SemaphoresMachine(RuleBasedStateMachine):
     def __init__(self, configuration: Configuration) -> None:
         super().__init__()
@@ -74,8 +94,7 @@ class SemaphoresMachine(RuleBasedStateMachine):
         self.proactor = self.resources.enter_context(Proactor(configuration.backend, configuration.restrict()))
         self.models = [Model(TimelineSemaphore()) for _ in range(SEMAPHORES)]
         self.told: list[Told] = []
-        #: Operations that wait, and the condition under which they end.
-        self.waits: list[tuple[Submission, Callable[[], bool]]] = []
+        self.waits: list[Wait] = []
         self.others: list[Submission] = []
 
     # What can happen ---------------------------------------------------------------------------------------------
@@ -90,6 +109,7 @@ class SemaphoresMachine(RuleBasedStateMachine):
         else:
             assert value > model.value
             model.value = value
+            self.look()
 
     @rule(which=WHICH)
     def fail(self, which: int) -> None:
@@ -98,6 +118,7 @@ class SemaphoresMachine(RuleBasedStateMachine):
         model.semaphore.fail(failure)
         if model.failure is None:
             model.failure = failure
+            self.look()
 
     @rule(which=WHICH, value=VALUES)
     def acquire(self, which: int, value: int) -> None:
@@ -131,13 +152,7 @@ class SemaphoresMachine(RuleBasedStateMachine):
             for nop in following[:-1]:
                 nop.flags = OperationFlags.LINKED
 
-        def is_due() -> bool:
-            if any(model.failure is not None for model in models):
-                return True
-            reached = [model.value >= value for model, value in zip(models, values, strict=True)]
-            return all(reached) if mode is WaitMode.ALL else any(reached)
-
-        self.waits.append((Submission(wait), is_due))
+        self.waits.append(Wait(wait, models, values))
         self.others += [Submission(nop) for nop in following]
         self.proactor.submit(wait, *following)
 
@@ -152,19 +167,24 @@ class SemaphoresMachine(RuleBasedStateMachine):
         poll_until(self.proactor, lambda: submission.is_over)
         assert submission.succeeded is (value > before)
         model.value = max(value, before)
+        self.look()
 
     @precondition(lambda self: self.waits)
     @rule(which=st.integers(0))
     def cancel(self, which: int) -> None:
-        submission, _ = self.waits[which % len(self.waits)]
+        submission = self.waits[which % len(self.waits)].submission
         self.proactor.cancel(submission.operation)
         poll_until(self.proactor, lambda: submission.is_over)
 
     @rule()
     def poll(self) -> None:
         """What is due ends; a wait in the kernel may take more than one turn."""
-        due = [submission for submission, is_due in self.waits if is_due()]
+        due = [wait.submission for wait in self.waits if wait.is_due]
         poll_until(self.proactor, lambda: all(submission.is_over for submission in due))
+
+    def look(self) -> None:
+        for wait in self.waits:
+            wait.look()
 
     # What must be true -------------------------------------------------------------------------------------------
 
@@ -184,17 +204,18 @@ class SemaphoresMachine(RuleBasedStateMachine):
 
     @invariant()
     def waits_end_only_when_they_are_due_or_cancelled(self) -> None:
-        for submission, is_due in self.waits:
+        for wait in self.waits:
+            submission = wait.submission
             if submission.succeeded:
-                assert is_due()
+                assert wait.is_due
             elif submission.is_over and not submission.was_cancelled:
                 assert isinstance(submission.ends[0], Broken)
 
     def teardown(self) -> None:
         with self.resources:
-            for submission in [*(submission for submission, _ in self.waits), *self.others]:
+            everything = [*(wait.submission for wait in self.waits), *self.others]
+            for submission in everything:
                 self.proactor.cancel(submission.operation)
-            everything = [*(submission for submission, _ in self.waits), *self.others]
             poll_until(self.proactor, lambda: all(submission.is_over for submission in everything))
             for told in self.told:
                 if told.timepoint is not None and not told.errors:

@@ -269,6 +269,19 @@ def test_a_failure_goes_before_values_that_were_reached(
     assert isinstance(wait.error, PermissionError)
 
 
+def test_what_was_reached_stays_reached_when_its_semaphore_fails_later(
+    proactor: Proactor, semaphores: list[SemaphoreSource]
+) -> None:
+    wait = SemaphoreWait(semaphores, [1, 1, 1])
+    start(proactor, wait)
+    semaphores[0].signal(1)
+    semaphores[0].fail(PermissionError("not allowed"))
+    for semaphore in semaphores[1:]:
+        semaphore.signal(1)
+    settle(proactor, wait)
+    assert wait.error is None
+
+
 def test_each_wait_has_an_exception_of_its_own(proactor: Proactor, semaphore: SemaphoreSource) -> None:
     semaphore.fail(OSError("broken"))
     errors = [finish(proactor, SemaphoreWait([semaphore], [1])).error for _ in range(2)]

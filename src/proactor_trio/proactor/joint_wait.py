@@ -1,8 +1,9 @@
 """JointWait: one wait for values of several semaphores, of all of them or of any; and WaitMode.
 
 It ends once: when the mode is satisfied, or with the first failure, whichever mode it is. A failure that is there at
-the beginning goes before every value, in whatever order the semaphores are named. What ends it also withdraws the rest
-of its timepoints, so nothing of a wait stays behind on a semaphore that never moves again.
+the beginning goes before every value, in whatever order the semaphores are named. What was reached while it waits stays
+reached: a semaphore that fails later has done its part. What ends it also withdraws the rest of its timepoints, so
+nothing of a wait stays behind on a semaphore that never moves again.
 """
 
 from __future__ import annotations

@@ -38,8 +38,9 @@ class SemaphoreWait(SoftwareOperation):
     mode: ALL or ANY. Of several that have their values at the beginning ANY reports the lowest index.
     satisfied_index: the result for ANY, None before and otherwise.
 
-    It ends with the failure of the first of them that fails or has failed, even if its value was reached before; each
-    wait gets a copy of that exception. Cancelling it withdraws its timepoints and leaves the semaphores as they are.
+    It ends with the failure of the first of them that has failed, even if its value was reached before, or that fails
+    before its value is reached; each wait gets a copy of that exception. What was reached while it waits stays reached,
+    whatever becomes of that semaphore. Cancelling it withdraws its timepoints and leaves the semaphores as they are.
     """
 
     __slots__ = ("_lead", "_wait", "satisfied_index", "semaphores", "values", "wait_mode")
