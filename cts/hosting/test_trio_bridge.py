@@ -22,6 +22,7 @@ from proactor_trio.integrations.trio_bridge import Bridge
 from proactor_trio.proactor import (
     BackendUnavailable,
     CancelCause,
+    DeadlineExceeded,
     FailedPrecondition,
     Nop,
     Operation,
@@ -363,13 +364,106 @@ def test_a_thread_of_trio_signals_what_a_task_waits_for(run: Callable[[Scene], A
 
 
 def test_a_deadline_that_is_far_away_does_not_keep_trio_awake(run: Callable[[Scene], Any]) -> None:
-    async def scene(bridge: Bridge) -> float:
-        timer = Timer(time.monotonic() + 1000)
-        bridge.proactor.submit(timer)
+    async def scene(bridge: Bridge) -> int:
+        bridge.proactor.submit(Timer(time.monotonic() + 1000), SemaphoreWait([TimelineSemaphore()], [1], timeout=1000))
         await trio.testing.wait_all_tasks_blocked(0.01)
-        return trio.current_effective_deadline()
+        turns = bridge.turns
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        return bridge.turns - turns
 
-    assert run(scene) < math.inf
+    assert run(scene) == 0
+
+
+# Clocks of tests -----------------------------------------------------------------------------------------------------
+
+
+def run_on_clock(configuration: Configuration, clock: trio.testing.MockClock, scene: Scene) -> Any:
+    """`trio.run()` of a scene with a bridge, on that clock."""
+
+    async def main() -> Any:
+        async with open_on(configuration) as bridge:
+            return await scene(bridge)
+
+    return trio.run(main, clock=clock)
+
+
+async def wait_for_nothing(bridge: Bridge, seconds: float) -> float:
+    """Wait with the operation's own timeout, and no kernel that could keep it; returns how long it took."""
+    begin = time.monotonic()
+    with pytest.raises(DeadlineExceeded):
+        await bridge.perform(SemaphoreWait([TimelineSemaphore()], [1], timeout=seconds))
+    return time.monotonic() - begin
+
+
+@pytest.mark.parametrize("threshold", [0, math.inf], ids=["jumps", "stands_still"])
+def test_a_test_clock_does_not_move_with_the_deadlines_of_operations(
+    configuration: Configuration, threshold: float
+) -> None:
+    async def scene(bridge: Bridge) -> tuple[float, float]:
+        took = await wait_for_nothing(bridge, 0.05)
+        return took, trio.current_time()
+
+    took, now = run_on_clock(configuration, trio.testing.MockClock(autojump_threshold=threshold), scene)
+    assert took >= 0.05
+    assert now == 0
+
+
+def test_what_is_due_later_does_not_wait_for_what_was_due_before(configuration: Configuration) -> None:
+    """On a test clock: the timer of a deadline that is not needed any more gives way to an earlier one."""
+
+    async def scene(bridge: Bridge) -> float:
+        bridge.proactor.submit(SemaphoreWait([TimelineSemaphore()], [1], timeout=1000))
+        await trio.testing.wait_all_tasks_blocked()
+        return await wait_for_nothing(bridge, 0.01)
+
+    assert run_on_clock(configuration, trio.testing.MockClock(), scene) < MOST_SECONDS
+
+
+def test_on_the_clock_of_trio_itself_no_thread_waits(run: Callable[[Scene], Any]) -> None:
+    async def scene(bridge: Bridge) -> set[threading.Thread]:
+        await bridge.perform(Nop())
+        threads = set(threading.enumerate())
+        bridge.proactor.submit(SemaphoreWait([TimelineSemaphore()], [1], timeout=1000))
+        await trio.testing.wait_all_tasks_blocked()
+        return set(threading.enumerate()) - threads
+
+    assert run(scene) == set()
+
+
+def test_leaving_the_block_on_a_test_clock_that_jumps(configuration: Configuration, sockets: Sockets) -> None:
+    near, _far = sockets.unix_pair()
+    receive = RecvBytes(near, 10)
+
+    async def scene(bridge: Bridge) -> None:
+        bridge.proactor.submit(receive)
+
+    run_on_clock(configuration, trio.testing.MockClock(autojump_threshold=0), scene)
+    assert isinstance(receive.error, OperationCancelled)
+
+
+# KeyboardInterrupt ---------------------------------------------------------------------------------------------------
+
+
+def test_ctrl_c_while_a_turn_is_asked_for(configuration: Configuration, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes in code of the user that submits; the turn must be due all the same."""
+    nop = Nop()
+    reschedule = trio.lowlevel.reschedule
+
+    def interrupted(*arguments: Any) -> None:
+        monkeypatch.undo()
+        signal.raise_signal(signal.SIGINT)
+        reschedule(*arguments)
+
+    async def main() -> None:
+        async with open_on(configuration) as bridge:
+            await trio.testing.wait_all_tasks_blocked()
+            monkeypatch.setattr(trio.lowlevel, "reschedule", interrupted)
+            bridge.proactor.submit(nop)
+            await trio.sleep_forever()
+
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main)
+    assert nop.state is OperationState.DONE
 
 
 def test_ctrl_c_ends_the_run_and_the_operation(configuration: Configuration, sockets: Sockets) -> None:

@@ -67,6 +67,7 @@ class Bridge:
         try:
             self._driving = _Driving(proactor, _current_task("entering a bridge"))
         except BaseException:
+            proactor.end_hosting()
             proactor.close()
             raise
         return self
@@ -204,22 +205,26 @@ class _Driving:
 
     def _turn_soon(self) -> None:
         if not self._is_due and not self._is_over:
-            self._is_due = True
             self.loop.call_soon(self._turn)
+            self._is_due = True  # last: it stands for a call that the loop is going to make
 
     def _turn(self) -> None:
         if self._is_over:
             return
+        try:
+            self._take_turn()
+        except BaseException:
+            self._is_due = False
+            self._turn_soon()
+            raise
+
+    def _take_turn(self) -> None:
         try:
             self._take_cancellations()
             limit = self.hosting.turn()
         except Exception as error:
             self._failed(error)
             limit = 0
-        except BaseException:
-            self._is_due = False
-            self._turn_soon()
-            raise
         self._wait_at_most(0 if self._to_cancel else limit)
         if self._after_turn is not None:
             self._after_turn.release()
@@ -278,11 +283,12 @@ class _Driving:
     async def close(self, error: BaseException | None) -> BaseException | None:
         """End what is in flight, wait for it, free everything. Returns what the block has to raise, given its error."""
         self.is_closing = True
-        cancellations = await self._end_everything()
+        end_at = self.loop.time() + CLOSING_SECONDS
+        cancellations = await self._end_everything(end_at)
         is_cancelled = bool(cancellations) or isinstance(error, asyncio.CancelledError)
         if self._has_cancelled_body:
             is_cancelled = self._body.uncancel() > 0 and is_cancelled
-        self._free()
+        self._free(max(0.0, end_at - self.loop.time()))
         own = None if isinstance(error, asyncio.CancelledError) and (self._errors or not is_cancelled) else error
         raised = errors_of_block(own, self._errors)
         if is_cancelled and raised is None:
@@ -291,13 +297,12 @@ class _Driving:
             self.cancel_later(self._body, cancellations[-1] if cancellations else None)
         return raised
 
-    async def _end_everything(self) -> list[object]:
+    async def _end_everything(self, end_at: float) -> list[object]:
         """Returns the messages of the cancellations that came meanwhile."""
         cancellations: list[object] = []
-        end = self.loop.time() + CLOSING_SECONDS
-        while self.loop.time() < end and not self.proactor.end_everything():
+        while self.loop.time() < end_at and not self.proactor.end_everything():
             self._after_turn = parked = ParkedFuture(self)
-            timer = self.loop.call_at(end, parked.release)
+            timer = self.loop.call_at(end_at, parked.release)
             try:
                 await parked
             finally:
@@ -307,13 +312,13 @@ class _Driving:
                 cancellations.append(parked.message)
         return cancellations
 
-    def _free(self) -> None:
+    def _free(self, patience: float) -> None:
         self._is_over = True
         self._stop_timer()
         self.loop.remove_reader(self.hosting.descriptor)
         self.hosting.close()
         try:
-            self.proactor.close()
+            self.proactor.close_within(patience)
         except Exception as error:
             self._errors.append(error)
 

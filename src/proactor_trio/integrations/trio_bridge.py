@@ -17,7 +17,9 @@ The rules:
    block raises an exception of its own.
 4. **Leaving the block**, for whatever reason, ends what is in flight and waits for the last final completion, shielded.
    Tasks outside the block that still wait get OperationCancelled with the cause PROACTOR_CLOSED.
-5. Deadlines of operations are on the clock of `time.monotonic()`, whatever clock the run of Trio has.
+5. Deadlines of operations are on the clock of `time.monotonic()`, whatever clock the run of Trio has, and do not move
+   it. A test clock that jumps when all tasks are blocked does not know of operations: it jumps while they are under
+   way, as it does while Trio waits for a socket.
 
 Two tasks drive the proactor. One waits for its descriptor, the other for everything else that makes a turn due:
 submissions of tasks, and the time of the next deadline. Either takes the turn itself, so that one event is one wake-up.
@@ -38,6 +40,7 @@ import trio
 from trio.lowlevel import Abort, Task, enable_ki_protection
 
 from proactor_trio.integrations.operation_wait import OperationWait, errors_of_block
+from proactor_trio.integrations.real_timer import RealTimer
 from proactor_trio.proactor import FailedPrecondition, Operation, Proactor, ProactorOptions
 from proactor_trio.proactor.hosting import Hosting
 from proactor_trio.proactor.proactor import CLOSING_SECONDS
@@ -69,6 +72,7 @@ class Bridge:
         try:
             self._driving = _Driving(proactor)
         except BaseException:
+            proactor.end_hosting()
             proactor.close()
             raise
         self._driving.body.__enter__()
@@ -171,7 +175,11 @@ class _Driving:
         self.body = trio.CancelScope()
         self.is_closing = False
         self._errors: list[Exception] = []
+        #: When the patience with what does not end is over, once the block is being left.
+        self._end_at = math.inf
         self._is_due = True
+        #: Where Trio's clock is another one than the proactor's. Else it is Trio that waits, until `_deadline`.
+        self._real_timer = None if _keeps_real_time(trio.lowlevel.current_clock()) else RealTimer(proactor.wake)
         self._deadline = math.inf
         self._timer = trio.CancelScope()
         self._parked: Task | None = None
@@ -188,23 +196,26 @@ class _Driving:
         self._block_is_left.cancel()
         self.hosting.close()
         try:
-            self.proactor.close()
+            self.proactor.close_within(max(0.0, self._end_at - time.monotonic()))
         except Exception as error:
             self._errors.append(error)
         return self._errors
 
     async def _end(self) -> None:
-        self.is_closing = True
+        if not self.is_closing:
+            self.is_closing = True
+            self._end_at = time.monotonic() + CLOSING_SECONDS
+            self.turn_soon()  # which takes that into account
         with trio.CancelScope(shield=True):
             await self._end_everything()
             self._life.cancel()
             await self._has_ended.wait()
+        if self._real_timer is not None:
+            self._real_timer.stop()
 
     async def _end_everything(self) -> None:
-        end = time.monotonic() + CLOSING_SECONDS
-        with trio.move_on_after(CLOSING_SECONDS):
-            while not self._has_ended.is_set() and time.monotonic() < end and not self.proactor.end_everything():
-                await self._after_turn.park()
+        while not self._has_ended.is_set() and time.monotonic() < self._end_at and not self.proactor.end_everything():
+            await self._after_turn.park()
 
     # The tasks ---------------------------------------------------------------------------------------------------
 
@@ -264,11 +275,21 @@ class _Driving:
         self._after_turn.unpark_all()
         if limit == 0:
             self.turn_soon()
+        else:
+            self._wait_at_most(limit)
+
+    def _wait_at_most(self, limit: float | None) -> None:
+        if self.is_closing:
+            patience = max(0.0, self._end_at - time.monotonic())
+            limit = patience if limit is None else min(limit, patience)
+        if self._real_timer is not None:
+            self._real_timer.wake_within(limit)
             return
         self._deadline = math.inf if limit is None else trio.current_time() + limit
         if self._parked is not None:
             self._timer.deadline = self._deadline
 
+    @enable_ki_protection
     def turn_soon(self) -> None:
         """Have the driving task take a turn in the next batch of tasks. For code that the run itself calls."""
         self._is_due = True
@@ -283,3 +304,8 @@ class _Driving:
             self.turn_soon()
         else:
             self.proactor.wake()  # another loop of this thread, whose guest the run is: Trio has to be woken
+
+
+def _keeps_real_time(clock: trio.abc.Clock) -> bool:
+    """Whether it is Trio's own clock, whose class has no public name. To say no is never wrong, but costs a thread."""
+    return type(clock).__name__ == "SystemClock"

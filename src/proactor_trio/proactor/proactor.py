@@ -595,6 +595,10 @@ class Proactor:
         Idempotent. Completion functions run inside; what they raise is raised at the end. Raises FailedPrecondition
         when operations do not end within 10 seconds; the proactor then stays open and its memory stays alive.
         """
+        self.close_within(CLOSING_SECONDS)
+
+    def close_within(self, seconds: float) -> None:
+        """`close()` with another patience, for those who have waited for `end_everything()` already."""
         if self._closed:
             return
         if self._inherited:
@@ -606,13 +610,14 @@ class Proactor:
         if self._hosting is not None:
             raise FailedPrecondition("close(): another loop drives this proactor and has to let go of it first")
         errors = CompletionErrors()
-        deadline = time.monotonic() + CLOSING_SECONDS
+        deadline = time.monotonic() + seconds
         while not self.end_everything():
-            if time.monotonic() >= deadline:
+            left = deadline - time.monotonic()
+            if left < 0:
                 stuck = ", ".join(repr(operation) for operation in self._in_flight.values())
                 raise FailedPrecondition(f"close(): still in flight after {CLOSING_SECONDS:.0f} s: {stuck}")
             try:
-                self.poll(0.1)
+                self.poll(min(left, 0.1))
             except Exception as error:
                 errors.kept.append(error)
         self._attached.closed()
