@@ -30,6 +30,9 @@ from proactor_trio.proactor import Proactor, ProactorOptions
 __all__ = ["pytest_timeout_cancel_timer", "pytest_timeout_set_timer"]
 
 _HAS_FAILED = pytest.StashKey[bool]()
+_RAN = pytest.StashKey[int]()
+#: After so many tests what pytest holds is set aside again.
+_TESTS_BETWEEN = 500
 
 #: Proactors of failed tests: nobody knows whether they can be closed in time, and their memory must stay.
 _stuck: list[Proactor] = []
@@ -100,7 +103,17 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_collection_finish() -> None:
-    # Thousands of tests collect garbage, and need not look each time through all that pytest holds.
+    _set_aside()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    ran = item.config.stash[_RAN] = item.config.stash.get(_RAN, 0) + 1
+    if ran % _TESTS_BETWEEN == 0:
+        _set_aside()
+
+
+def _set_aside() -> None:
+    """Many tests collect garbage, and need not look each time through all that pytest holds."""
     gc.collect()
     gc.freeze()
 

@@ -26,7 +26,7 @@ from tests.proactor.interruptions import interrupt_at
 
 pytestmark = pytest.mark.needs("registered_buffers")
 
-SECONDS = 0.3
+SECONDS = 0.15
 LONGEST_SECONDS = 10
 COUNT = 2
 BUFFER_BYTES = 64

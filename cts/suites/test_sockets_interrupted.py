@@ -24,7 +24,7 @@ from proactor_trio.proactor import (
 )
 
 MULTISHOT = OperationFlags.MULTISHOT
-SECONDS = 0.6
+SECONDS = 0.25
 
 
 @pytest.mark.needs("signals")
