@@ -39,7 +39,7 @@ def test_what_does_not_end_is_waited_for_once(host: Host, monkeypatch: pytest.Mo
         driven.append(bridge.proactor)
         bridge.proactor.submit(endless)
 
-    with pytest.raises(FailedPrecondition, match=r"still in flight .*Endless"):
+    with pytest.raises(FailedPrecondition, match=r"still in flight: .*Endless"):
         host.run(scene)
     with driven[0] as proactor:
         proactor.finish(endless, endless.identifier, 0)

@@ -37,8 +37,8 @@ from typing import Any
 
 from proactor_trio.integrations.operation_wait import OperationWait, errors_of_block
 from proactor_trio.proactor import FailedPrecondition, Operation, Proactor, ProactorOptions
+from proactor_trio.proactor.ending import CLOSING_SECONDS
 from proactor_trio.proactor.hosting import Hosting
-from proactor_trio.proactor.proactor import CLOSING_SECONDS
 
 
 def open_bridge(backend: str | None = None, options: ProactorOptions | None = None) -> Bridge:

@@ -42,8 +42,8 @@ from trio.lowlevel import Abort, Task, enable_ki_protection
 from proactor_trio.integrations.operation_wait import OperationWait, errors_of_block
 from proactor_trio.integrations.real_timer import RealTimer
 from proactor_trio.proactor import FailedPrecondition, Operation, Proactor, ProactorOptions
+from proactor_trio.proactor.ending import CLOSING_SECONDS
 from proactor_trio.proactor.hosting import Hosting
-from proactor_trio.proactor.proactor import CLOSING_SECONDS
 
 
 def open_bridge(backend: str | None = None, options: ProactorOptions | None = None) -> Bridge:

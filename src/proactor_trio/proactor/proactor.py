@@ -1,7 +1,8 @@
 """Proactor: submit operations, poll, and each is delivered exactly once.
 
 Composition: it owns one backend and gives it the completion hook. What is the same for all backends stands around it:
-validation and threads here, how operations begin in beginning.py, how results are delivered in delivery.py.
+validation and threads here, how operations begin in beginning.py, how results are delivered in delivery.py, what a poll
+does beside the backend in poll_work.py, how everything ends in ending.py.
 
 Threads: `submit()`, `cancel()` and `wake()` may be called from any thread, everything else by the owner: the thread
 that created it, or with ThreadingMode.CROSS_THREAD the first that polls. Another thread's submissions wait in a queue
@@ -16,51 +17,34 @@ import operator
 import threading
 import time
 import warnings
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Final
 
-from proactor_trio.backends.contract import (
-    Backend,
-    BackendOptions,
-    Capability,
-    CapabilityReport,
-    Kind,
-    Support,
-)
+from proactor_trio.backends.contract import Backend, BackendOptions, Capability, CapabilityReport, Kind, Support
 from proactor_trio.backends.select import select_backend
 from proactor_trio.proactor import forking
 from proactor_trio.proactor.attachments import Attachment, Attachments
 from proactor_trio.proactor.beginning import Beginning
 from proactor_trio.proactor.chain import check_batch
 from proactor_trio.proactor.delivery import Delivery
-from proactor_trio.proactor.errors import CancelCause, CompletionErrors, FailedPrecondition, Unimplemented
+from proactor_trio.proactor.ending import CLOSING_SECONDS, Ending
+from proactor_trio.proactor.errors import CancelCause, FailedPrecondition, Unimplemented
 from proactor_trio.proactor.hosting import Hosting
-from proactor_trio.proactor.incoming import Batch, CancelRequest, FinishRequest, PostedCalls
+from proactor_trio.proactor.incoming import Batch, CancelRequest, FinishRequest
 from proactor_trio.proactor.messages import MessageCallback, Messages
-from proactor_trio.proactor.operation import (
-    TRANSITIONS,
-    Operation,
-    OperationState,
-    SoftwareOperation,
-)
+from proactor_trio.proactor.operation import TRANSITIONS, Operation, OperationState, SoftwareOperation
 from proactor_trio.proactor.options import ProactorOptions, ThreadingMode
 from proactor_trio.proactor.ownership import check_owner_thread
+from proactor_trio.proactor.poll_work import LONGEST_WAIT, PollWork
 from proactor_trio.proactor.progress import ProgressCallbacks
 from proactor_trio.proactor.socket import Socket
 from proactor_trio.proactor.software import EMULATED_KINDS
-
-#: How long `close()` waits for what it has cancelled.
-CLOSING_SECONDS: Final = 10.0
-#: Seconds; a longer wait returns early with nothing.
-_LONGEST_WAIT: Final = 1e6
 
 _NEW: Final = OperationState.NEW
 _SUBMITTED: Final = OperationState.SUBMITTED
 _CANCELLING: Final = OperationState.CANCELLING
 _DONE: Final = OperationState.DONE
-
 
 #: What is performed above the backend where it does not do it itself.
 OUR_KINDS: Final = EMULATED_KINDS | {Kind.SOFTWARE}
@@ -82,15 +66,11 @@ class Proactor:
         self.options = options
         self._in_flight: dict[int, Operation] = {}
         self._next_identifier = 1
-        self._incoming: deque[Batch | CancelRequest | FinishRequest] = deque()
-        self._posted = PostedCalls()
-        self._progress = ProgressCallbacks()
         self._attached = Attachments()
         self._delivery = Delivery(self._in_flight)
         self._errors = self._delivery.errors
         self._current_time: Callable[[], float] = time.monotonic
         self._polling = False
-        self._taking = False
         self._closed = False
         self._inherited = False
         self._owner: int | None = None
@@ -104,21 +84,19 @@ class Proactor:
         #: Tells whoever polls that something was left for him in `_incoming`. Not for signal handlers.
         self._call_owner = self._backend.wake
         self._native_kinds = self._backend.native_kinds
-        self._native_messages = self._backend.messages
         self._messages = Messages(options.message_pool_capacity, self._backend.decode_message)
         self._beginning = Beginning(self, self._backend, self._in_flight, self._delivery)
         self._software = self._beginning.software
-        #: Everything that a poll looks at beside the backend: containers that stay the same objects. In the first ones
-        #: there is nothing that could wait.
-        self._urgent = (
-            self._incoming,
-            self._posted.waiting,
-            self._progress.entries,
-            self._messages.waiting,
-            self._native_messages,
-            self._delivery.unfinished,
-        )
-        self._pending = (*self._urgent, *self._beginning.pending)
+        work = PollWork(self, self._backend, self._messages, self._beginning, self._delivery)
+        self._incoming = work.incoming
+        self._posted = work.posted
+        self._progress = work.progress
+        self._pending = work.pending
+        self._take_incoming = work.take_incoming
+        self._before_backend = work.before
+        self._after_backend = work.after
+        self._limit_idle_wait = work.limit_idle_wait
+        self._ending = Ending(self, work, self._delivery, self._attached)
         forking.watch(self)
 
     def _create_backend(self, backend_class: type[Backend]) -> Backend:
@@ -264,18 +242,6 @@ class Proactor:
         if operation.kind not in self._native_kinds and operation.kind not in OUR_KINDS:
             raise Unimplemented(f"{type(operation).__name__} does not exist on the backend {self.backend_name}")
 
-    def _take_incoming(self) -> None:
-        if self._taking:
-            return  # whoever is at it takes this too
-        incoming = self._incoming
-        self._taking = True
-        try:
-            while incoming:
-                incoming[0].take()
-                incoming.popleft()
-        finally:
-            self._taking = False
-
     def register(self, operation: Operation) -> None:
         """Give an operation that is about to begin its identifier and its place in flight. For Beginning."""
         operation.identifier = identifier = self._next_identifier
@@ -356,8 +322,8 @@ class Proactor:
         if timeout is not None:
             if not timeout >= 0:
                 raise ValueError(f"timeout must not be negative or NaN, not {timeout}")
-            if timeout > _LONGEST_WAIT:
-                timeout = None if timeout == math.inf else _LONGEST_WAIT
+            if timeout > LONGEST_WAIT:
+                timeout = None if timeout == math.inf else LONGEST_WAIT
         delivered = self._delivery.delivered
         self._polling = True
         try:
@@ -375,48 +341,6 @@ class Proactor:
     def is_quiet(self) -> bool:
         """Whether `poll(0)` can be left out in this turn of a loop; costs no system call. Owner thread only."""
         return not self._inherited and self._backend.is_quiet() and not any(self._pending)
-
-    def _before_backend(self, timeout: float | None) -> float | None:
-        if self._delivery.unfinished:
-            self._delivery.resume()
-            timeout = 0
-        if self._incoming:
-            self._take_incoming()
-        if self._posted.waiting:
-            self._posted.make(self._errors)
-            timeout = 0
-        self._beginning.go_on()
-        timeout = self._beginning.limit_wait(timeout)
-        if self._progress.entries:
-            self._delivery.delivered += self._progress.run(self._errors)
-            timeout = 0
-        if self._messages.waiting or self._native_messages or self._errors.kept:
-            return 0  # left over from a poll that was interrupted
-        return timeout if timeout is None else min(timeout, _LONGEST_WAIT)
-
-    def _after_backend(self) -> None:
-        if self._incoming:
-            self._take_incoming()
-        if self._posted.waiting:
-            self._posted.make(self._errors)
-        if self._native_messages:
-            self._messages.take(self._native_messages)
-        if self._messages.waiting:
-            self._messages.deliver(self, self._errors)
-        self._software.collect_timers()
-        beginning = self._beginning
-        while True:
-            self._deliver_software()
-            if not beginning.chain_steps:
-                break
-            beginning.go_on_with_chains()
-        if beginning.held_closes.held:
-            beginning.go_on_with_chains()
-
-    def _deliver_software(self) -> None:
-        newest = self._software.last_order
-        while (due := self._software.first_due(self._in_flight, newest)) is not None:
-            self._delivery.complete_by_us(*due)
 
     def _prepare_first_poll(self) -> None:
         self._check_usable()
@@ -544,10 +468,7 @@ class Proactor:
 
     def prepare_wait(self) -> float | None:
         """For Hosting: how long may be waited for the backend's handle (contract.py, rule 14)."""
-        limit = self._backend.prepare_wait()
-        if limit == 0 or not any(self._pending):
-            return limit
-        return 0 if any(self._urgent) else self._beginning.limit_idle_wait(limit)
+        return self._limit_idle_wait(self._backend.prepare_wait())
 
     def end_hosting(self) -> None:
         """No other loop drives this proactor any more: it can be polled again. Owner thread; idempotent."""
@@ -609,17 +530,7 @@ class Proactor:
             raise FailedPrecondition("close() was called inside a completion function of the same proactor")
         if self._hosting is not None:
             raise FailedPrecondition("close(): another loop drives this proactor and has to let go of it first")
-        errors = CompletionErrors()
-        deadline = time.monotonic() + seconds
-        while not self.end_everything():
-            left = deadline - time.monotonic()
-            if left < 0:
-                stuck = ", ".join(repr(operation) for operation in self._in_flight.values())
-                raise FailedPrecondition(f"close(): still in flight after {CLOSING_SECONDS:.0f} s: {stuck}")
-            try:
-                self.poll(min(left, 0.1))
-            except Exception as error:
-                errors.kept.append(error)
+        errors = self._ending.wait(seconds)
         self._attached.closed()
         self._progress.drop_all()
         self._closed = True
@@ -633,18 +544,7 @@ class Proactor:
 
         For loops that must not be blocked by `close()`: they call this once a turn until it returns True.
         """
-        self._attached.closing()
-        if not (self._in_flight or self._incoming or self._posted.waiting or self._delivery.unfinished):
-            return True
-        self._cancel_everything()
-        return False
-
-    def _cancel_everything(self) -> None:
-        self._take_incoming()
-        for operation in list(self._in_flight.values()):
-            if operation.state is _SUBMITTED and not operation.is_close:
-                operation._cancel_cause = CancelCause.PROACTOR_CLOSED
-                self.cancel(operation)
+        return self._ending.ask()
 
     def __enter__(self) -> Proactor:
         return self
