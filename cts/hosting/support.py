@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import select
-import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
 from proactor_trio.proactor import Operation, OperationState, Proactor
@@ -67,12 +65,6 @@ class OutsideLoop:
     def close(self) -> None:
         self._epoll.close()
         self.hosting.close()
-
-
-def wait_until_asleep(thread: threading.Thread) -> None:
-    """Return when the thread sleeps in the kernel: it has entered the call that it blocks in."""
-    status = Path(f"/proc/self/task/{thread.native_id}/stat")
-    wait_until(lambda: status.read_text().rpartition(")")[2].split()[0] == "S")
 
 
 def wait_until(condition: Callable[[], object]) -> None:

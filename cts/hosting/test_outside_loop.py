@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 import pytest
 
-from cts.hosting.support import MOST_SECONDS, OutsideLoop, wait_until, wait_until_asleep
+from cts.hosting.support import MOST_SECONDS, OutsideLoop, wait_until
 from cts.runtime.support import fork_and_report
-from cts.support import Completions, Files, Sockets, close_with_reset, open_descriptors
+from cts.support import Completions, Files, Sockets, close_with_reset, open_descriptors, until_asleep
 from proactor_trio.proactor import (
     Capability,
     FailedPrecondition,
@@ -49,7 +49,7 @@ def send_when_asleep(sockets_far: list[int], sleeper: threading.Thread) -> threa
     """Write one byte to each, in a thread of its own, as soon as the other thread sleeps."""
 
     def send() -> None:
-        wait_until_asleep(sleeper)
+        until_asleep(sleeper)
         for descriptor in sockets_far:
             os.write(descriptor, b"x")
 
@@ -283,7 +283,7 @@ def helpers_asleep() -> None:
     """Return when the threads that wait for the loop, where there are any, are in the call that they wait in."""
     for thread in threading.enumerate():
         if thread.name.endswith("waiting thread"):
-            wait_until_asleep(thread)
+            until_asleep(thread)
 
 
 def test_an_error_on_the_descriptor_wakes_the_loop(loop: OutsideLoop, proactor: Proactor, sockets: Sockets) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from cts.support import LOOPBACK, Sockets
+from cts.support import LOOPBACK, Sockets, until_asleep
 from proactor_trio import (
     CancelScope,
     SocketListener,
@@ -151,11 +151,12 @@ def interrupt() -> None:
 
 
 def after_start(started: threading.Event, function: Callable[[], object]) -> threading.Thread:
-    """Call it in another thread a little after the event; join() the answer."""
+    """Call it in another thread when this one, after the event, waits in the kernel; join() the answer."""
+    caller = threading.current_thread()
 
     def wait_and_call() -> None:
         assert started.wait(10)
-        time.sleep(0.01)
+        until_asleep(caller)
         function()
 
     thread = threading.Thread(target=wait_and_call)

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from cts.configurations import Configuration
+from cts.runtime.conftest import MOST_SECONDS
 from cts.runtime.support import LINKED, MULTISHOT, far_timer, wait_for
 from cts.support import Completions, Files, Sockets
 from proactor_trio import (
-    CancelScope,
     Event,
     TrioInternalError,
     move_on_after,
@@ -139,26 +139,26 @@ async def test_a_deadline_around_a_step_that_has_not_started_does_not_wait_for_t
     near, far = sockets.unix_pair()
     timer = far_timer(None, None, LINKED)
     send = Send(near, b"x")
-    waited_for_rescue = False
+    needed_rescue = False
 
     async def rescue() -> None:
-        nonlocal waited_for_rescue
-        with CancelScope(shield=True):
-            await sleep(0.1)
-            waited_for_rescue = send.state is not OperationState.DONE
-            current_proactor().cancel(timer)
+        nonlocal needed_rescue
+        await sleep(MOST_SECONDS / 2)
+        needed_rescue = True
+        current_proactor().cancel(timer)
 
     async with open_nursery() as nursery:
         current_proactor().submit(timer, send)
         nursery.start_soon(rescue)
         with move_on_after(0.01) as scope:
             await send
+        nursery.cancel_scope.cancel()
     assert scope.cancelled_caught
     with pytest.raises(OperationCancelled):
         await timer
     with pytest.raises(BlockingIOError):
         far.stdlib.recv(1)
-    assert not waited_for_rescue, "the task was held until the first step ended"
+    assert not needed_rescue, "the task was held until the first step ended"
 
 
 async def test_a_deadline_around_the_first_step_cancels_the_steps_after_it(sockets: Sockets) -> None:

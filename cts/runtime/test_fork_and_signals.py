@@ -19,7 +19,7 @@ import proactor_trio
 from cts.configurations import Configuration
 from cts.runtime.conftest import Pair
 from cts.runtime.support import after, after_start, fork_and_report, in_main_thread_only, interrupt, receive_exactly
-from cts.support import Sockets, pattern
+from cts.support import Sockets, pattern, until_asleep
 from proactor_trio import Event, SocketStream, open_nursery, sleep
 from proactor_trio.lowlevel import TrioToken, current_proactor, current_trio_token, enable_ki_protection
 from proactor_trio.proactor import (
@@ -85,7 +85,7 @@ async def test_the_parent_goes_on_after_a_fork(pair: Pair) -> None:
         await wait_all_tasks_blocked()
         assert fork_and_report(lambda: "ended") == "ended"
         await far.send_all(b"x")
-    await sleep(0.001)
+    await sleep(0.001)  # its deadlines come, too
     assert received == [b"x"]
 
 
@@ -235,21 +235,35 @@ def test_an_interrupt_that_comes_while_a_run_starts_is_not_forgotten(run_with: C
 
 @in_main_thread_only
 def test_a_signal_whose_handler_returns_does_not_disturb_a_wait(run_with: Callable[..., Any]) -> None:
-    handled = []
-    previous = signal.signal(signal.SIGUSR1, lambda *_: handled.append(True))
+    handled = threading.Event()
+    previous = signal.signal(signal.SIGUSR1, lambda *_: handled.set())
+    started = threading.Event()
+    main_thread = threading.current_thread()
+    seen: list[str] = []
 
-    async def main() -> float:
-        begun = time.monotonic()
-        await sleep(0.04)
-        return time.monotonic() - begun
+    async def main() -> None:
+        event = Event()
+        token = current_trio_token()
+
+        def disturb_then_end() -> None:
+            os.kill(os.getpid(), signal.SIGUSR1)
+            assert handled.wait(10)
+            until_asleep(main_thread)
+            seen.append("it waits again")
+            token.run_sync_soon(event.set)
+
+        thread = after_start(started, disturb_then_end)
+        started.set()
+        with proactor_trio.fail_after(10):
+            await event.wait()
+        seen.append("it has ended")
+        thread.join()
 
     try:
-        thread = after(0.01, lambda: os.kill(os.getpid(), signal.SIGUSR1))
-        assert run_with(main) >= 0.04
-        thread.join()
+        run_with(main)
     finally:
         signal.signal(signal.SIGUSR1, previous)
-    assert handled == [True]
+    assert seen == ["it waits again", "it has ended"]
 
 
 @in_main_thread_only
@@ -265,7 +279,9 @@ def test_a_signal_handler_runs_soon_while_the_run_waits(run_with: Callable[..., 
 
     async def main() -> None:
         tokens.append(current_trio_token())
-        thread = after(0.01, lambda: os.kill(os.getpid(), signal.SIGUSR1))
+        started = threading.Event()
+        thread = after_start(started, lambda: os.kill(os.getpid(), signal.SIGUSR1))
+        started.set()
         with proactor_trio.fail_after(5):
             await event.wait()
         thread.join()

@@ -49,7 +49,7 @@ PROGRAMS = {
             with proactor_trio.move_on_after(1000): await checkpoint()
     """,
     "idle": """
-        await proactor_trio.sleep(0.3)
+        await proactor_trio.sleep(0.3)  # what a run does while nothing happens is what is counted
     """,
     "batch": """
         nops = [Nop() for _ in range(100)]

@@ -42,9 +42,10 @@ from proactor_trio import (
     sleep,
     sleep_forever,
 )
+from proactor_trio.lowlevel import checkpoint
 from proactor_trio.proactor import Accept, Connect, Operation
 from proactor_trio.streams import tcp
-from proactor_trio.testing import wait_all_tasks_blocked
+from proactor_trio.testing import MockClock, wait_all_tasks_blocked
 
 # Accepting --------------------------------------------------------------------------------------------------------
 
@@ -393,18 +394,29 @@ async def test_a_server_without_descriptors_logs_it_backs_off_and_survives(
         nursery.cancel_scope.cancel()
 
 
-async def test_a_server_without_descriptors_lets_other_tasks_run(
-    sockets: Sockets, caplog: pytest.LogCaptureFixture
+def test_a_server_without_descriptors_lets_other_tasks_run(
+    run_with: Callable[..., Any], sockets: Sockets, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """It tries again when its time has come, and not before."""
     client = sockets.tcp()
-    async with open_nursery() as nursery:
-        listener = await open_listener()
-        nursery.start_soon(serve_listeners, echo, [listener])
-        with caplog.at_level(logging.ERROR, "proactor_trio"), no_more_descriptors():
-            await Connect(client, listener.socket.getsockname())
-            await sleep(0.03)
-        assert len(caplog.records) == 1, "it did not wait before it tried again"
-        nursery.cancel_scope.cancel()
+    clock = MockClock()
+
+    async def main() -> None:
+        async with open_nursery() as nursery:
+            listener = await open_listener()
+            nursery.start_soon(serve_listeners, echo, [listener])
+            with caplog.at_level(logging.ERROR, "proactor_trio"), no_more_descriptors():
+                await Connect(client, listener.socket.getsockname())
+                for tries in (1, 2):
+                    while len(caplog.records) < tries:
+                        await checkpoint()
+                    for _ in range(100):
+                        await checkpoint()
+                    assert len(caplog.records) == tries, "it did not wait before it tried again"
+                    clock.jump(tcp.ACCEPT_RETRY_SECONDS)
+            nursery.cancel_scope.cancel()
+
+    run_with(main, clock=clock)
 
 
 async def test_a_server_that_backs_off_can_be_cancelled(sockets: Sockets, caplog: pytest.LogCaptureFixture) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import pathlib
 import signal
 import socket as stdlib_socket
 import subprocess
@@ -130,16 +131,21 @@ async def test_another_thread_wakes_an_idle_run() -> None:
 async def test_calls_of_many_threads_all_arrive_in_the_order_of_each() -> None:
     token = current_trio_token()
     arrived: list[tuple[int, int]] = []
+    all_have_arrived = Event()
+
+    def arrive(number: int, turn: int) -> None:
+        arrived.append((number, turn))
+        if len(arrived) == 1600:
+            all_have_arrived.set()
 
     def call(number: int) -> None:
         for turn in range(200):
-            token.run_sync_soon(arrived.append, (number, turn))
+            token.run_sync_soon(arrive, number, turn)
 
     threads = [threading.Thread(target=call, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
-    while len(arrived) < 1600:
-        await sleep(0.001)
+    await all_have_arrived.wait()
     for thread in threads:
         thread.join()
     for number in range(8):
@@ -179,8 +185,9 @@ def test_a_token_of_a_run_that_is_over_says_so(run_with: Callable[..., Any]) -> 
 
 
 PROGRAM_THAT_EXITS = """
-    import sys, threading, time
+    import threading
     import proactor_trio
+    from cts.support import until_asleep
 
     ready = threading.Event()
 
@@ -188,21 +195,31 @@ PROGRAM_THAT_EXITS = """
         ready.set()
         {body}
 
-    threading.Thread(target=proactor_trio.run, args=(main,), daemon=True).start()
+    thread = threading.Thread(target=proactor_trio.run, args=(main,), daemon=True)
+    thread.start()
     assert ready.wait(10)
-    time.sleep(0.02)
+    {until}
     print("leaving")
 """
 
 
 @pytest.mark.parametrize(
-    "body",
-    ["await proactor_trio.sleep_forever()", "while True: await proactor_trio.sleep(0)"],
+    ("body", "until"),
+    [
+        ("await proactor_trio.sleep_forever()", "until_asleep(thread)"),
+        ("while True: await proactor_trio.sleep(0)", ""),
+    ],
     ids=["idle", "busy"],
 )
-def test_the_interpreter_exits_with_a_run_in_a_daemon_thread(configuration: Configuration, body: str) -> None:
-    program = textwrap.dedent(PROGRAM_THAT_EXITS).format(body=body)
-    environment = {**os.environ, "PROACTOR_TRIO_BACKEND": configuration.backend}
+def test_the_interpreter_exits_with_a_run_in_a_daemon_thread(
+    configuration: Configuration, body: str, until: str
+) -> None:
+    program = textwrap.dedent(PROGRAM_THAT_EXITS).format(body=body, until=until)
+    environment = {
+        **os.environ,
+        "PROACTOR_TRIO_BACKEND": configuration.backend,
+        "PYTHONPATH": os.fspath(pathlib.Path(__file__).parents[2]),
+    }
     ended = subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=20, check=False
     )
