@@ -84,7 +84,6 @@ _IO_URING: Final = _LINUX | {
     "fixed_files",
     "native_buffers",
     "dmabuf",
-    "wait_handle",
 }
 
 
@@ -110,7 +109,7 @@ BUILT_IN_CONFIGURATIONS: Final = (
     _io_uring_without("io_uring_no_messaging", Capability.PROACTOR_MESSAGING),
     _io_uring_without("io_uring_no_futex", Capability.FUTEX_OPERATIONS),
     _io_uring_without("io_uring_minimal", Capability.ZERO_COPY_SEND | Capability.MULTISHOT),
-    _on_linux("posix_epoll", "epoll", _LINUX | {"file_threads", "wait_handle"}),
+    _on_linux("posix_epoll", "epoll", _LINUX | {"file_threads"}),
     Configuration(
         "posix_poll",
         "poll",
@@ -120,7 +119,7 @@ BUILT_IN_CONFIGURATIONS: Final = (
     Configuration(
         "posix_kqueue",
         "kqueue",
-        _POSIX | {"file_threads", "wait_handle"},
+        _POSIX | {"file_threads"},
         _BASE,
         systems=("darwin", "freebsd", "netbsd", "openbsd", "dragonfly"),
         elsewhere="BSD and macOS only",

@@ -56,7 +56,6 @@ TAGS: Final[Mapping[str, Tag]] = {
     "signals": Tag("has no POSIX signals"),
     "fork": Tag("has no fork()"),
     "shared_notification": Tag("has no notifications between processes"),
-    "wait_handle": Tag("has no handle that another loop can wait for"),
     "windows": Tag("is not on Windows"),
 }
 

@@ -6,8 +6,9 @@ is exchanged.
 
 Rules:
 
-1. One line in the ini file, `proactor_trio_mode = true`, switches it on. Without the line nothing is imported,
-   exchanged or marked, and suites for other libraries see no difference.
+1. One line in the ini file, `proactor_trio_mode = true`, switches it on. Without the line nothing is exchanged or
+   marked, pytest-trio is not imported, and suites for other libraries see no difference but that this package, in which
+   the plugin lies, is imported.
 2. Whatever is exchanged is put back when the session ends, since pytest may run inside of pytest.
 3. Tests that belong to AnyIO's plugin are left to it.
 4. `--proactor-backend NAME` holds for the whole session, also for tests that call `run()` themselves. A backend that
