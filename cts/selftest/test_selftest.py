@@ -102,6 +102,6 @@ def hanging() -> str:
     ],
 )
 def test_a_hang_ends_and_says_where_everything_stands(hanging: str, test: str, words: str) -> None:
-    of_this_test = re.search(rf"^_+ {test}\b.*?(?=^_{(3,)} |\Z)", hanging, re.MULTILINE | re.DOTALL)
+    of_this_test = re.search(rf"^_+ {test}\b.*?(?=^_{{3,}} |\Z)", hanging, re.MULTILINE | re.DOTALL)
     assert of_this_test is not None, hanging
     assert re.search(words, of_this_test.group()), hanging
