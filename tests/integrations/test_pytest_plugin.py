@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -84,6 +85,18 @@ def test_a_skip_inside_an_async_test_is_a_skip(suite: pytest.Pytester) -> None:
         """
     )
     outcomes(suite, skipped=1)
+
+
+def test_it_begins_in_a_process_whose_garbage_collector_was_told_to_leave_everything_alone(
+    suite: pytest.Pytester,
+) -> None:
+    """As by a suite around this one."""
+    suite.makepyfile("async def test_one(): pass")
+    gc.freeze()
+    try:
+        outcomes(suite, passed=1)
+    finally:
+        gc.unfreeze()
 
 
 def test_methods_and_parametrised_tests_are_taken_too(suite: pytest.Pytester) -> None:

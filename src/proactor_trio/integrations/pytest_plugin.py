@@ -126,7 +126,9 @@ def _is_ours(item: pytest.Function) -> bool:
 def _make_examples_of_hypothesis_repeatable() -> None:
     """The order of the tasks in a tick is a matter of chance, which hypothesis has to be able to repeat."""
     if find_spec("hypothesis") is not None:
-        import_module("hypothesis").register_random(batch_order)
+        # Hypothesis asks the collector whether somebody holds it, and is not told of what gc.freeze() has set aside.
+        holders = [batch_order]
+        import_module("hypothesis").register_random(holders[0])
 
 
 def _check_backend(name: str) -> None:
