@@ -35,8 +35,7 @@ class Matrix:
         if report.when != "call" and report.outcome == "passed":
             return
         configuration = dict(report.user_properties).get(CONFIGURATION_PROPERTY, ANYWHERE)
-        outcome = "failed" if report.outcome == "failed" else report.outcome
-        self._cells[suite_of(report.nodeid), str(configuration)][outcome] += 1
+        self._cells[suite_of(report.nodeid), str(configuration)][report.outcome] += 1
         if report.outcome == "skipped" and isinstance(report.longrepr, tuple):
             self._skips[str(configuration), report.longrepr[2].removeprefix("Skipped: ")] += 1
 
@@ -106,11 +105,9 @@ def aligned(columns: Sequence[Sequence[str]]) -> Iterable[str]:
 
 
 def run_matrix(arguments: Sequence[str]) -> int:
-    """Run what the arguments of pytest say, all suites without them; print the table. Returns pytest's exit status."""
+    """Run what the arguments of pytest say, all suites if they name none; print the table. Returns the exit status."""
     matrix = Matrix()
-    chosen = list(arguments)
-    if not any((ROOT / argument.partition("::")[0]).exists() for argument in chosen if not argument.startswith("-")):
-        chosen.append(str(ROOT / "cts"))
-    status = run_pytest(["-q", *chosen], matrix)
+    names_suites = any(argument.startswith("cts") for argument in arguments)
+    status = run_pytest(["-q", *arguments, *([] if names_suites else [str(ROOT / "cts")])], matrix)
     print("\n".join(matrix.lines()))
     return status

@@ -2,15 +2,13 @@
 
 Some facts about cancellation and closing:
 
-* A cancelled operation still posts its own completion; only that one ends it. IORING_OP_ASYNC_CANCEL itself reports
-  -ENOENT for an operation that is finished, but also for one that is between two states, and for a link of a chain
-  that has not started. -EALREADY means that a kernel worker runs it and it will end by itself.
+* A cancelled operation still posts its own completion; only that one ends it. What IORING_OP_ASYNC_CANCEL itself
+  reports says little (repeated_cancels.py). -EALREADY means that a kernel worker runs it and it will end by itself.
 * close(2) does not end what is pending on a descriptor: the operation keeps the file, and the peer sees no EOF.
 * A receive that finds no provided buffer ends with -ENOBUFS and has consumed nothing.
 
-What that means for us: a cancel that failed with -ENOENT is repeated, as long as the operation is in flight, after
-each turn in which the step before it is done. A close is two hard-linked entries: cancel everything on the descriptor,
-then close it. -ENOBUFS never leaves this file.
+What that means for us: a cancel that failed with -ENOENT is repeated, as long as the operation is in flight. A close is
+two hard-linked entries: cancel everything on the descriptor, then close it. -ENOBUFS never leaves this file.
 
 Rule 6 of the contract (nothing is lost by an exception) is kept so: completions are copied to `_batch`, reversed,
 before their places in the ring are acknowledged; acknowledging is idempotent and repeated after an interruption; an
@@ -24,7 +22,6 @@ from array import array
 from collections import deque
 from collections.abc import Mapping, Sequence
 from struct import Struct
-from time import monotonic
 from typing import ClassVar, Final
 
 from proactor_trio.backends.contract import (
@@ -57,6 +54,7 @@ from proactor_trio.backends.io_uring.linked_timeouts import TIMEOUT_BIT, Handove
 from proactor_trio.backends.io_uring.linking import linkable_prefix
 from proactor_trio.backends.io_uring.probe import capability_reports, multishot_kinds, supported_opcodes
 from proactor_trio.backends.io_uring.registered_buffers import LARGEST_PIECE, RegisteredBuffers
+from proactor_trio.backends.io_uring.repeated_cancels import RepeatedCancels
 from proactor_trio.backends.io_uring.ring import Ring
 from proactor_trio.backends.io_uring.silent_chains import SilentChains, silent_steps
 from proactor_trio.backends.io_uring.wait_event import WaitEvent
@@ -67,8 +65,6 @@ _IGNORED: Final = 0
 _WAKEUP: Final = (1 << 62) + 1
 _MESSAGE_SHIFT: Final = MESSAGE_BIT.bit_length() - 1
 _CANCEL_BIT: Final = 1 << 63
-_LARGEST_TURN_WHILE_CANCELLING: Final = 0.001
-_LARGEST_TURN_WHILE_TRYING: Final = 0.02
 _MORE: Final = int(CompletionFlags.MORE)
 _INTERRUPTED_TURNS: Final = frozenset((-errno.EINTR, -errno.EAGAIN, -errno.EBUSY))
 _CLOSE_ENTRIES: Final = 2
@@ -130,11 +126,8 @@ class IoUringBackend(Backend):
         self._postponed: deque[OperationFields] = deque()
         self._postponed_chains: deque[Sequence[OperationFields]] = deque()
         self._aborted: deque[OperationFields] = deque()
-        self._repeat_cancel: list[tuple[OperationFields, int]] = []
-        #: When links of which nobody can tell whether they have started are cancelled again, and how long after the try
-        #: before. The answer to a cancel ends a wait, so without this the loop would spin.
-        self._next_try = 0.0
-        self._try_interval = _LARGEST_TURN_WHILE_CANCELLING
+        self._repeated_cancels = RepeatedCancels(options.in_flight, self._silent_chains)
+        self._repeat_cancel = self._repeated_cancels.waiting
         self._registered_buffers: RegisteredBuffers | None = None
         self._groups = BufferGroups(ring)
         self._buffers: BufferRing | None = None
@@ -269,7 +262,7 @@ class IoUringBackend(Backend):
             self._aborted.append(operation)
             self._postponed.remove(operation)
         elif not self._make_room(1):
-            self._repeat_cancel.append((operation, operation.identifier))
+            self._repeated_cancels.add(operation)
         else:
             ring = self._ring
             tail = ring.tail
@@ -280,43 +273,6 @@ class IoUringBackend(Backend):
                 operation.identifier | _CANCEL_BIT,
             )
             ring.tail = tail + 1
-
-    def _repeat_cancels(self) -> float | None:
-        """Cancel again what can be cancelled now; returns how long to wait at most before this is done again, if so.
-
-        A link that has not started keeps waiting. Where nobody can tell, since the steps before it are silent, it is
-        tried now and then.
-        """
-        waiting = self._repeat_cancel[:]
-        count = len(waiting)
-        kept: list[tuple[OperationFields, int]] = []
-        waits: list[float] = []
-        now = monotonic()
-        for operation, identifier in waiting:
-            if operation.identifier != identifier:
-                continue
-            patience = self._patience(operation, identifier)
-            if patience is None:
-                kept.append((operation, identifier))
-            elif patience == _LARGEST_TURN_WHILE_TRYING and now < self._next_try:
-                kept.append((operation, identifier))
-                waits.append(self._next_try - now)
-            else:
-                self.cancel(operation)
-                waits.append(patience)
-        if _LARGEST_TURN_WHILE_TRYING in waits:
-            self._next_try = now + self._try_interval
-            self._try_interval = min(2 * self._try_interval, _LARGEST_TURN_WHILE_TRYING)
-        elif not waits:
-            self._try_interval = _LARGEST_TURN_WHILE_CANCELLING
-        self._repeat_cancel[:count] = kept  # what cancel() had no room for stands behind
-        return min(waits, default=None)
-
-    def _patience(self, operation: OperationFields, identifier: int) -> float | None:
-        """How long to wait at most until a cancel that found nothing is tried again; None: the link has not started."""
-        if operation.after not in self._in_flight:
-            return _LARGEST_TURN_WHILE_CANCELLING
-        return _LARGEST_TURN_WHILE_TRYING if self._silent_chains.may_have_started(identifier) else None
 
     def forget(self, descriptor: int) -> None:
         return  # nothing is kept of a descriptor between operations
@@ -389,7 +345,7 @@ class IoUringBackend(Backend):
             self._aborted.popleft()
             timeout = 0
         self._start_postponed()
-        if self._repeat_cancel and (longest := self._repeat_cancels()) is not None:
+        if self._repeat_cancel and (longest := self._repeated_cancels.repeat(self.cancel)) is not None:
             timeout = longest if timeout is None else min(timeout, longest)
         return timeout
 
@@ -500,7 +456,7 @@ class IoUringBackend(Backend):
         elif identifier < 0 and result == -errno.ENOENT:
             operation = self._in_flight.get(identifier + _CANCEL_BIT)
             if operation is not None and operation.identifier not in self._zero_copy.held:
-                self._repeat_cancel.append((operation, operation.identifier))
+                self._repeated_cancels.add(operation)
         elif flags & c.CQE_NOTIFICATION:
             self._zero_copy.freed(identifier, None, result)
         elif flags & c.CQE_BUFFER and self._buffers is not None:
@@ -531,12 +487,7 @@ class IoUringBackend(Backend):
         self._wait_event.clear()
         if self._batch or self._postponed or self._aborted or self._postponed_chains or not self._is_silent():
             return 0
-        patiences = (
-            self._patience(operation, identifier)
-            for operation, identifier in self._repeat_cancel
-            if operation.identifier == identifier
-        )
-        return min((patience for patience in patiences if patience is not None), default=None)
+        return self._repeated_cancels.patience()
 
     # Memory ------------------------------------------------------------------------------------------------------
 

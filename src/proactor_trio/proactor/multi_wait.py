@@ -31,8 +31,8 @@ def multi_wait(
     timeout: seconds; None: for ever; 0: only look.
 
     Raises DeadlineExceeded when the time is over, and a copy of the failure if one of them has failed or fails before
-    its value is reached, whatever the others do. For worker threads: a thread whose own `poll()` is to bring the signal waits for ever, and a
-    task awaits a SemaphoreWait instead.
+    its value is reached, whatever the others do. For worker threads: a thread whose own `poll()` is to bring the signal
+    waits for ever, and a task awaits a SemaphoreWait instead.
     """
     check_semaphores(semaphores, values)
     check_mode(mode)
