@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 import proactor_trio
-from cts.configurations import Configuration
 from cts.runtime.support import Ticker, cancelled_scope, existing, is_open
 from cts.support import open_descriptors, pattern
 from proactor_trio import AsyncFile, ClosedResourceError, open_file, open_nursery
@@ -290,9 +289,8 @@ async def test_a_large_write_does_not_hold_the_loop(path: Path) -> None:
     assert ticks >= 8
 
 
-async def test_the_kernel_works_on_files_without_python_threads(configuration: Configuration, path: Path) -> None:
-    if "file_threads" in configuration.tags:
-        pytest.skip("this configuration works on files with threads")
+@pytest.mark.lacks("file_threads")
+async def test_the_kernel_works_on_files_without_python_threads(path: Path) -> None:
     before = threading.active_count()
     most = 0
 
