@@ -50,11 +50,9 @@ def nursery_misnested(what_happened: str) -> RuntimeError:
     return RuntimeError(f"Nursery stack corrupted: {what_happened}\n{MISNESTING_ADVICE}")
 
 
-class NoPublicConstructor(type):
-    """For classes whose objects the library makes, by `_create()`: they are neither called nor subclassed."""
-
+class _NoPublicConstructor(type):
     def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> Any:
-        if any(isinstance(base, NoPublicConstructor) for base in bases):
+        if any(isinstance(base, _NoPublicConstructor) for base in bases):
             raise TypeError(f"{bases[0].__name__} does not support subclassing")
         return super().__new__(mcs, name, bases, namespace)
 
@@ -66,7 +64,7 @@ class NoPublicConstructor(type):
 
 
 @final
-class Cancelled(BaseException, metaclass=NoPublicConstructor):
+class Cancelled(BaseException, metaclass=_NoPublicConstructor):
     """Raised in a task at a checkpoint when a scope around it was cancelled. Let it pass.
 
     source: "deadline", "explicit", "nursery", "shutdown", "KeyboardInterrupt" or "unknown".

@@ -23,7 +23,6 @@ from proactor_trio._kernel.cancel import (
     LOOSE_GROUP_NOTE,
     CancelReason,
     CancelScope,
-    NoPublicConstructor,
     nursery_misnested,
 )
 from proactor_trio._kernel.context import CONTEXT, current_task
@@ -105,7 +104,7 @@ class _StartStatus:
 
 
 @final
-class Nursery(metaclass=NoPublicConstructor):
+class Nursery:
     """Where tasks run. Made by open_nursery(); the object may be handed to other tasks of the same run.
 
     cancel_scope: the scope around all of its tasks and its block.
@@ -125,17 +124,22 @@ class Nursery(metaclass=NoPublicConstructor):
         "closed",
     )
 
-    def __init__(self, parent_task: Task, cancel_scope: CancelScope, strict: bool) -> None:
-        self._run: Run = parent_task.run
-        self._parent_task = parent_task
-        self._strict = strict
-        self._exceptions: list[BaseException] = []
-        self._body_is_running = True
-        self._parent_waits = False
-        self._pending_starts = 0
-        self.cancel_scope = cancel_scope
-        self.children: set[Task] = set()
-        self.closed = False
+    _run: Run
+    _parent_task: Task
+    _strict: bool
+    _exceptions: list[BaseException]
+    _body_is_running: bool
+    _parent_waits: bool
+    _pending_starts: int
+    cancel_scope: CancelScope
+    children: set[Task]
+    closed: bool
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        raise TypeError("Nursery has no public constructor: use open_nursery()")
+
+    def __init_subclass__(cls) -> None:
+        raise TypeError("Nursery does not support subclassing")
 
     @property
     def child_tasks(self) -> frozenset[Task]:
@@ -276,6 +280,21 @@ class Nursery(metaclass=NoPublicConstructor):
         return group
 
 
+def _make_nursery(parent_task: Task, cancel_scope: CancelScope, strict: bool) -> Nursery:
+    nursery = object.__new__(Nursery)
+    nursery._run = parent_task.run
+    nursery._parent_task = parent_task
+    nursery._strict = strict
+    nursery._exceptions = []
+    nursery._body_is_running = True
+    nursery._parent_waits = False
+    nursery._pending_starts = 0
+    nursery.cancel_scope = cancel_scope
+    nursery.children = set()
+    nursery.closed = False
+    return nursery
+
+
 class NurseryManager:
     """What open_nursery() returns: `async with` gives the nursery."""
 
@@ -290,8 +309,7 @@ class NurseryManager:
         self._scope = CancelScope()
         self._scope.__enter__()
         strict = task.run.strict_exception_groups if self._strict is None else self._strict
-        nursery: Nursery = Nursery._create(task, self._scope, strict)
-        self._nursery = nursery
+        nursery = self._nursery = _make_nursery(task, self._scope, strict)
         task.nurseries.append(nursery)
         return nursery
 
