@@ -49,8 +49,9 @@ class Doorbell:
     def answer(self) -> None:
         """Take all bytes, then clear the flag."""
         try:
-            while len(self._reader.recv(_READ_BYTES)) == _READ_BYTES:
-                pass
+            while True:
+                if len(self._reader.recv(_READ_BYTES)) < _READ_BYTES:
+                    break
         except BlockingIOError:
             pass  # what made it readable was taken already
         self.is_ringing = False

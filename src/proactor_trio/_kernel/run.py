@@ -522,7 +522,9 @@ def run(
 def _drive(this_run: Run, async_fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
     try:
         this_run.start(async_fn, args)
-        while not this_run.finished:
+        while True:
+            if this_run.finished:
+                break
             this_run.collect(this_run.wait_limit())
             this_run.tick()
     except TrioInternalError:

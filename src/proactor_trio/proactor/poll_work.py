@@ -78,7 +78,9 @@ class PollWork:
         incoming = self.incoming
         self._taking = True
         try:
-            while incoming:
+            while True:  # with a condition here an interrupt would pass by the `finally`: ARCHITECTURE, section 5
+                if not incoming:
+                    break
                 incoming[0].take()
                 incoming.popleft()
         finally:

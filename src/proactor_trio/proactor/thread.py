@@ -230,7 +230,9 @@ class _Polling:
             self.begun.set()
         try:
             poll = partial(proactor.poll, self._poll_timeout)
-            while not self.stop_requested:
+            while True:
+                if self.stop_requested:
+                    break
                 self._do(poll)
         except BaseException as error:
             self._kept.append(error)
