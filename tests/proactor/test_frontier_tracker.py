@@ -347,6 +347,26 @@ def test_the_end_of_an_axis_raises_what_callbacks_raise_after_all_were_called(
     assert told == [BROKEN]
 
 
+@ends
+def test_the_end_of_an_axis_that_has_come_far_enough_ends_a_wait_for_others(
+    tracker: FrontierTracker, end: End, told: Told
+) -> None:
+    tracker.wait(frontier({A: 1, B: 1}), told.append)
+    tracker.advance(A, 1)
+    end(tracker, A, BROKEN)
+    assert told == [BROKEN]
+
+
+@ends
+def test_a_wait_that_an_axis_has_ended_is_not_told_again(tracker: FrontierTracker, end: End, told: Told) -> None:
+    tracker.advance(A, 1)
+    wait = tracker.wait(frontier({A: 1, B: 1, C: 1}), told.append)
+    end(tracker, A, BROKEN)
+    for axis in (B, C):
+        tracker.advance(axis, 1)
+    assert (told, tracker.cancel_wait(wait)) == ([BROKEN], False)
+
+
 # The semaphore of an axis --------------------------------------------------------------------------------------------
 
 

@@ -140,13 +140,24 @@ class FrontierTracker:
     def _end(self, tracked: _TrackedAxis, error: BaseException, afterwards: list[Pending]) -> None:
         def take(due: list[Pending]) -> None:
             if tracked.error is None:
-                waits = tracked.waits()
+                waits = self._waits_naming(tracked)
                 due += waits
                 due += afterwards
-                tracked.agenda.entries = []
                 tracked.error = error
+            for pending in due:
+                if isinstance(pending, FrontierWait):
+                    pending.end()
 
         dispatch(self._lock, take, error)
+
+    def _waits_naming(self, failed: _TrackedAxis) -> list[FrontierWait]:
+        """Under the lock: the pending waits that name an axis, also those for which it has come far enough."""
+        waits = dict.fromkeys(entry[2].wait for entry in failed.agenda.entries)
+        for tracked in self._axes.values():
+            if tracked is not failed:
+                of_another = (entry[2].wait for entry in tracked.agenda.entries)
+                waits |= dict.fromkeys(wait for wait in of_another if failed.axis in wait.frontier)
+        return list(waits)
 
     # Waiting -----------------------------------------------------------------------------------------------------
 
@@ -289,7 +300,7 @@ class _TrackedAxis:
         return [] if self.semaphore is None else [_Bridge(self.semaphore, self.axis, epoch)]
 
     def waits(self) -> list[FrontierWait]:
-        """The waits that name the axis; they leave the agendas of all other axes."""
+        """The waits that it keeps from their end; they leave the agendas of all other axes."""
         waits = [entry[2].wait for entry in self.agenda.entries]
         for wait in waits:
             for part in wait.missing:
