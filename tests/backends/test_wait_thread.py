@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import threading
@@ -10,6 +11,8 @@ from collections.abc import Iterator
 import pytest
 
 from cts.support import pipe
+from proactor_trio.backends.doorbell import Doorbell
+from proactor_trio.backends.posix import wait_thread
 from proactor_trio.backends.posix.event_set import IN
 from proactor_trio.backends.posix.wait_thread import WaitThread
 
@@ -77,3 +80,18 @@ def test_its_thread_ends(waiter: WaitThread) -> None:
         waiter.watch({})
         waiter.end()
         assert waiter._thread not in threading.enumerate()
+
+
+def test_where_there_is_no_second_doorbell_the_first_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Doorbell] = []
+
+    def make() -> Doorbell:
+        if made:
+            raise OSError(errno.EMFILE, "no descriptor is left")
+        made.append(Doorbell())
+        return made[0]
+
+    monkeypatch.setattr(wait_thread, "Doorbell", make)
+    with pytest.raises(OSError, match="no descriptor is left"):
+        wait_thread.WaitThread("some")
+    assert made[0].reader() == -1

@@ -42,7 +42,11 @@ class WaitThread:
 
     def __init__(self, name: str) -> None:
         self._report = Doorbell()
-        self._interrupt = Doorbell()
+        try:
+            self._interrupt = Doorbell()
+        except BaseException:
+            self._report.close()
+            raise
         self._orders: SimpleQueue[_Order | None] = SimpleQueue()
         self._number = 0
         self._reported = 0  # the thread's: the last order that it reported
