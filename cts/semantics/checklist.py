@@ -51,7 +51,7 @@ CHECKLIST: Final[dict[int, Point]] = {
     21: Point("Async generators are finalised inside the run"),
     22: _later("Guest mode"),
     23: Point("to_thread.run_sync(): limiter, cancellation, context variables, cached threads"),
-    24: _later("from_thread, and check_cancelled()"),
+    24: Point("from_thread: calls into the waiting task or a system task, check_cancelled()"),
     25: Point(
         "Event happens once; a limiter is fair and owned by its borrowers",
         "arrives with the structured library: Lock, Semaphore, Condition",

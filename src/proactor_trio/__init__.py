@@ -1,6 +1,6 @@
 """Structured concurrency on a completion-based proactor: Trio's nurseries and cancel scopes over io_uring and posix."""
 
-from proactor_trio import abc, lowlevel, proactor, testing, to_thread
+from proactor_trio import abc, from_thread, lowlevel, proactor, testing, to_thread
 from proactor_trio._kernel.cancel import Cancelled, CancelScope, current_effective_deadline
 from proactor_trio._kernel.errors import (
     BrokenResourceError,
@@ -54,6 +54,7 @@ __all__ = [
     "current_time",
     "fail_after",
     "fail_at",
+    "from_thread",
     "lowlevel",
     "move_on_after",
     "move_on_at",

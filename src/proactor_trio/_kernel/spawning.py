@@ -17,6 +17,29 @@ def coroutine_of(async_fn: Callable[..., Any], args: tuple[Any, ...], context: C
     except TypeError:
         _refuse_argument(async_fn)
         raise
+    return _checked_coroutine(async_fn, coroutine)
+
+
+def coroutine_here(async_fn: Callable[..., Any], args: tuple[Any, ...]) -> Coroutine[Any, Any, Any]:
+    """`coroutine_of()` in the context of the caller."""
+    try:
+        coroutine = async_fn(*args)
+    except TypeError:
+        _refuse_argument(async_fn)
+        raise
+    return _checked_coroutine(async_fn, coroutine)
+
+
+def check_synchronous(sync_fn: Callable[..., Any], result: Any) -> Any:
+    """Return what a function returned that must be no async one. Raises TypeError if it is."""
+    if not isinstance(result, collections.abc.Coroutine):
+        return result
+    result.close()
+    name = getattr(sync_fn, "__qualname__", repr(sync_fn))
+    raise TypeError(f"expected a synchronous function, but {name} appears to be asynchronous")
+
+
+def _checked_coroutine(async_fn: Callable[..., Any], coroutine: Any) -> Coroutine[Any, Any, Any]:
     if type(coroutine) is CoroutineType or isinstance(coroutine, collections.abc.Coroutine):
         return coroutine
     _refuse_result(async_fn, coroutine)

@@ -1,11 +1,15 @@
-"""Blocking calls in worker threads: to_thread.run_sync()."""
+"""Blocking calls in worker threads: to_thread.run_sync().
+
+The task waits for the thread, and meanwhile makes the calls that the thread wants to have made in it (from_thread.py).
+A limiter's token is held until the function has ended, also for a thread that its task has left alone.
+"""
 
 from __future__ import annotations
 
 import contextvars
 from collections.abc import Callable
 from itertools import count
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar, TypeVarTuple, Unpack, cast
 
 import sniffio
 from outcome import Error, Outcome, capture
@@ -14,12 +18,15 @@ from proactor_trio._kernel.context import current_run, current_task
 from proactor_trio._kernel.errors import RunFinishedError
 from proactor_trio._kernel.interrupts import enable_ki_protection
 from proactor_trio._kernel.run_vars import RunVar
+from proactor_trio._kernel.spawning import check_synchronous
 from proactor_trio._kernel.task import Abort, RaiseCancelT
 from proactor_trio._kernel.thread_cache import start_thread_soon
 from proactor_trio._kernel.traps import checkpoint_if_cancelled, wait_task_rescheduled
 from proactor_trio.sync import CapacityLimiter
+from proactor_trio.threads.host import HOST_OF_THREAD, Host
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 DEFAULT_LIMIT: Final = 40
 
@@ -51,8 +58,8 @@ class _Borrower:
 
 @enable_ki_protection
 async def run_sync(
-    sync_fn: Callable[..., T],
-    *args: Any,
+    sync_fn: Callable[[Unpack[Ts]], T],
+    *args: *Ts,
     thread_name: str | None = None,
     abandon_on_cancel: bool = False,
     limiter: CapacityLimiter | None = None,
@@ -67,27 +74,27 @@ async def run_sync(
     The call sees a copy of the task's context variables. Raises TypeError when sync_fn is an async function.
     """
     await checkpoint_if_cancelled()
-    abandon = bool(abandon_on_cancel)  # raises early if it has no truth value
+    abandons = bool(abandon_on_cancel)  # raises early if it has no truth value
     if limiter is None:
         limiter = current_default_thread_limiter()
     run = current_run()
     task = current_task()
+    host = Host(run, task, abandons)
     borrower = _Borrower()
     token = run.token
     context = contextvars.copy_context()
     context.run(sniffio.current_async_library_cvar.set, None)
-    waiting: list[Any] = [task]
     if thread_name is None:
         function_name = getattr(sync_fn, "__name__", None)
         thread_name = f"{function_name} from {task.name}"
 
     def call() -> T:
-        result = context.run(sync_fn, *args)
-        if hasattr(result, "__await__") and hasattr(result, "close"):
-            result.close()
-            name = getattr(sync_fn, "__qualname__", repr(sync_fn))
-            raise TypeError(f"expected a synchronous function, but {name} appears to be asynchronous")
-        return result
+        HOST_OF_THREAD.host = host
+        try:
+            result: T = check_synchronous(sync_fn, context.run(sync_fn, *args))
+            return result
+        finally:
+            HOST_OF_THREAD.host = None
 
     def arrive(result: Outcome[T]) -> None:
         run.active_threads -= 1
@@ -96,14 +103,20 @@ async def run_sync(
             if isinstance(result, Error):
                 released.error.__context__ = result.error
             result = released
-        if waiting:
-            run.reschedule(waiting.pop(), result)
+        host.has_ended(result)
 
     def deliver(result: Outcome[T]) -> None:
         try:
             token.run_sync_soon(arrive, result)
         except RunFinishedError:
             return  # it was abandoned, and the run is over
+
+    def abort(raise_cancel: RaiseCancelT) -> Abort:
+        host.note_cancellation(raise_cancel)
+        if not abandons:
+            return Abort.FAILED
+        host.task = None
+        return Abort.SUCCEEDED
 
     await limiter.acquire_on_behalf_of(borrower)
     try:
@@ -112,12 +125,11 @@ async def run_sync(
         limiter.release_on_behalf_of(borrower)
         raise
     run.active_threads += 1
-
-    def abort(_: RaiseCancelT) -> Abort:
-        if not abandon:
-            return Abort.FAILED
-        waiting.clear()
-        return Abort.SUCCEEDED
-
-    result: T = await wait_task_rescheduled(abort)
-    return result
+    while True:
+        await wait_task_rescheduled(abort)
+        if host.outcome is not None:
+            return cast("T", host.take_outcome().unwrap())
+        thread_call, host.call = host.call, None
+        assert thread_call is not None
+        await thread_call.make_in_host()
+        del thread_call
