@@ -33,11 +33,17 @@ class Contender:
 
 @dataclass(frozen=True)
 class Mark:
-    """A ratio that the project wants `contender` to reach against `baseline`, in every row."""
+    """A ratio that the project wants `contender` to reach against `baseline`, in every row or in some of them."""
 
     contender: str
     baseline: str
     at_most: float
+    rows: tuple[str, ...] | None = None
+    """The rows that it is about; None: all."""
+
+    def is_about(self, contender: Contender, row: str) -> bool:
+        """Whether it is held against what `contender` does in `row`."""
+        return self.contender == contender.name and (self.rows is None or row in self.rows)
 
     def verdict(self, ratio: float) -> str:
         """Say in words whether `ratio` reaches this mark."""

@@ -67,7 +67,7 @@ def _outcome_line(workload: Workload, row: str, outcome: Outcome, outcomes: Sequ
     columns = "".join(
         f"{'' if ratios[baseline] is None else f'{ratios[baseline]:.2f}':>20}" for baseline in workload.baselines
     )
-    remarks = ", ".join(verdicts(workload, outcome, ratios))
+    remarks = ", ".join(verdicts(workload, row, outcome, ratios))
     sleeps = f"{outcome.sleeps_per_unit(row):.3f}"
     return f"{name}{statistics.median(figures):>9.2f}{spread:>19}{user:>7}{sleeps:>8}{columns}   {remarks}"
 
@@ -83,12 +83,12 @@ def ratios_to_baselines(
     }
 
 
-def verdicts(workload: Workload, outcome: Outcome, ratios: dict[str, float | None]) -> list[str]:
+def verdicts(workload: Workload, row: str, outcome: Outcome, ratios: dict[str, float | None]) -> list[str]:
     """What each mark of this contender says of its ratios, naming the baseline where there are several."""
     texts = []
     for mark in workload.marks:
         ratio = ratios.get(mark.baseline)
-        if mark.contender != outcome.contender.name or ratio is None:
+        if ratio is None or not mark.is_about(outcome.contender, row):
             continue
         against = f" ({mark.baseline})" if len(workload.baselines) > 1 else ""
         texts.append(mark.verdict(ratio) + against)
@@ -121,6 +121,6 @@ def _row_as_json(workload: Workload, row: str, outcome: Outcome, outcomes: Seque
         "marks": [
             {"baseline": mark.baseline, "at_most": mark.at_most, "reached": ratio <= mark.at_most}
             for mark in workload.marks
-            if mark.contender == outcome.contender.name and (ratio := ratios.get(mark.baseline)) is not None
+            if mark.is_about(outcome.contender, row) and (ratio := ratios.get(mark.baseline)) is not None
         ],
     }

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from . import accept, echo, files, scheduler
+from . import accept, echo, files, scheduler, synchronisation
 from .measuring import Workload
 
-ALL: tuple[Workload, ...] = (echo.WORKLOAD, accept.WORKLOAD, scheduler.WORKLOAD, files.WORKLOAD)
+ALL: tuple[Workload, ...] = (
+    echo.WORKLOAD,
+    accept.WORKLOAD,
+    scheduler.WORKLOAD,
+    synchronisation.WORKLOAD,
+    files.WORKLOAD,
+)
 BY_NAME: dict[str, Workload] = {workload.name: workload for workload in ALL}

@@ -5,6 +5,7 @@ from proactor_trio._kernel.cancel import Cancelled, CancelScope, current_effecti
 from proactor_trio._kernel.errors import (
     BrokenResourceError,
     BusyResourceError,
+    EndOfChannel,
     RunFinishedError,
     TrioDeprecationWarning,
     TrioInternalError,
@@ -12,11 +13,24 @@ from proactor_trio._kernel.errors import (
 )
 from proactor_trio._kernel.nursery import TASK_STATUS_IGNORED, Nursery, TaskStatus, open_nursery
 from proactor_trio._kernel.run import current_time, run
+from proactor_trio.channels.as_safe_channel import as_safe_channel
+from proactor_trio.channels.memory_channel import (
+    MemoryChannelStatistics,
+    MemoryReceiveChannel,
+    MemorySendChannel,
+    open_memory_channel,
+)
 from proactor_trio.files.file import AsyncFile, open_file
 from proactor_trio.proactor.errors import ClosedResourceError
+from proactor_trio.streams.closing import aclose_forcefully
 from proactor_trio.streams.socket_stream import SocketListener, SocketStream
+from proactor_trio.streams.stapled import StapledStream
 from proactor_trio.streams.tcp import open_tcp_listeners, open_tcp_stream, serve_listeners, serve_tcp
-from proactor_trio.sync import CapacityLimiter, CapacityLimiterStatistics, Event, EventStatistics
+from proactor_trio.sync.capacity_limiter import CapacityLimiter, CapacityLimiterStatistics
+from proactor_trio.sync.condition import Condition, ConditionStatistics
+from proactor_trio.sync.event import Event, EventStatistics
+from proactor_trio.sync.lock import Lock, LockStatistics, StrictFIFOLock
+from proactor_trio.sync.semaphore import Semaphore
 from proactor_trio.timeouts import (
     TooSlowError,
     fail_after,
@@ -38,18 +52,31 @@ __all__ = [
     "CapacityLimiter",
     "CapacityLimiterStatistics",
     "ClosedResourceError",
+    "Condition",
+    "ConditionStatistics",
+    "EndOfChannel",
     "Event",
     "EventStatistics",
+    "Lock",
+    "LockStatistics",
+    "MemoryChannelStatistics",
+    "MemoryReceiveChannel",
+    "MemorySendChannel",
     "Nursery",
     "RunFinishedError",
+    "Semaphore",
     "SocketListener",
     "SocketStream",
+    "StapledStream",
+    "StrictFIFOLock",
     "TaskStatus",
     "TooSlowError",
     "TrioDeprecationWarning",
     "TrioInternalError",
     "WouldBlock",
     "abc",
+    "aclose_forcefully",
+    "as_safe_channel",
     "current_effective_deadline",
     "current_time",
     "fail_after",
@@ -59,6 +86,7 @@ __all__ = [
     "move_on_after",
     "move_on_at",
     "open_file",
+    "open_memory_channel",
     "open_nursery",
     "open_tcp_listeners",
     "open_tcp_stream",

@@ -1,4 +1,4 @@
-"""The interfaces: what a clock, an instrument, a stream, a listener must do."""
+"""The interfaces: what a clock, an instrument, a stream, a channel, a listener must do."""
 
 from __future__ import annotations
 
@@ -7,20 +7,27 @@ from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 from proactor_trio._kernel.clock import Clock
+from proactor_trio._kernel.errors import EndOfChannel
 from proactor_trio._kernel.instruments import Instrument
 
 __all__ = [
     "AsyncResource",
+    "Channel",
     "Clock",
     "HalfCloseableStream",
     "Instrument",
     "Listener",
+    "ReceiveChannel",
     "ReceiveStream",
+    "SendChannel",
     "SendStream",
     "Stream",
 ]
 
+T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+SendType = TypeVar("SendType", contravariant=True)
+ReceiveType = TypeVar("ReceiveType", covariant=True)
 
 
 class AsyncResource(ABC):
@@ -98,3 +105,47 @@ class Listener(AsyncResource, Generic[T_co]):
     @abstractmethod
     async def accept(self) -> T_co:
         """Wait for a connection and return it."""
+
+
+class SendChannel(AsyncResource, Generic[SendType]):
+    """The sending side of a channel: objects go in."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    async def send(self, value: SendType) -> None:
+        """Send an object; wait if need be.
+
+        Raises BrokenResourceError when nobody can receive it any more, ClosedResourceError when this side was or is
+        being closed, BusyResourceError where only one task may send at a time and another one does.
+        """
+
+
+class ReceiveChannel(AsyncResource, Generic[ReceiveType]):
+    """The receiving side of a channel: objects come out. Iterating over it gives them as they come."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    async def receive(self) -> ReceiveType:
+        """Wait for an object and return it.
+
+        Raises EndOfChannel when there is none left and nobody can send another one, ClosedResourceError when this side
+        was or is being closed, BrokenResourceError when something went wrong on the way, BusyResourceError where only
+        one task may receive at a time and another one does.
+        """
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> ReceiveType:
+        try:
+            return await self.receive()
+        except EndOfChannel:
+            raise StopAsyncIteration from None
+
+
+class Channel(SendChannel[T], ReceiveChannel[T]):
+    """A channel in both directions."""
+
+    __slots__ = ()

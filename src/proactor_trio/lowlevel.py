@@ -31,6 +31,7 @@ from proactor_trio._kernel.traps import (
     checkpoint_if_cancelled,
     wait_task_rescheduled,
 )
+from proactor_trio.channels.unbounded_queue import UnboundedQueue, UnboundedQueueStatistics
 from proactor_trio.proactor import Proactor
 from proactor_trio.statistics import IOStatistics, RunStatistics, current_statistics
 
@@ -45,6 +46,8 @@ __all__ = [
     "RunVarToken",
     "Task",
     "TrioToken",
+    "UnboundedQueue",
+    "UnboundedQueueStatistics",
     "add_instrument",
     "add_parking_lot_breaker",
     "cancel_shielded_checkpoint",

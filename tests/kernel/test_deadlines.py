@@ -462,7 +462,7 @@ async def test_a_sleep_until_a_time_beyond_all_clocks_may_be_cancelled() -> None
 class OverAlready:
     """An operation that completed before its deadline, and told nobody."""
 
-    def cancel_because(self, reason: object) -> None:
+    def expire(self) -> None:
         raise AssertionError("its time never comes")
 
     def is_over(self) -> bool:

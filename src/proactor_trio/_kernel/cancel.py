@@ -262,6 +262,10 @@ class CancelScope:
         self._mark_cancelled(CancelReason("explicit", None if task is None else repr(task), reason))
         self._spread()
 
+    def expire(self) -> None:
+        """For the heap of deadlines: the deadline has come."""
+        self.cancel_because(DEADLINE_REASON)
+
     def is_over(self) -> bool:
         """For the heap of deadlines: a scope that is left takes its entry with it."""
         return False

@@ -1,4 +1,4 @@
-"""The deadlines of a run, of its cancel scopes above all: one heap, with entries that die in place.
+"""The deadlines of a run, of its cancel scopes and sleeping tasks: one heap, with entries that die in place.
 
 A scope that leaves before its deadline leaves a dead entry. Most leave in the reverse order of their entering, with the
 latest deadline at the heap's end, where it can simply be cut off; otherwise the heap is made anew when the dead are
@@ -11,8 +11,10 @@ import heapq
 import math
 from typing import TYPE_CHECKING, Final, Protocol
 
+from proactor_trio._kernel.waiting_place import WaitingPlace
+
 if TYPE_CHECKING:
-    from proactor_trio._kernel.cancel import CancelReason
+    from proactor_trio._kernel.task import Task
 
 _MANY: Final = 1000
 _MANY_DEAD: Final = 1000
@@ -20,9 +22,9 @@ _DEAD_PER_LIVING: Final = 2
 
 
 class Expiring(Protocol):
-    """What has a deadline: a cancel scope, or an operation in flight under a clock that no kernel knows."""
+    """What has a deadline: a cancel scope, a sleeping task, or an operation under a clock that no kernel knows."""
 
-    def cancel_because(self, reason: CancelReason) -> None:
+    def expire(self) -> None:
         """Its deadline has come."""
         ...
 
@@ -31,14 +33,16 @@ class Expiring(Protocol):
         ...
 
 
-class Entry:
-    """A scope's place in the heap; `scope` is None when it is dead."""
+class Entry(WaitingPlace):
+    """A place in the heap; `expiring` is None when it is dead. A task that sleeps waits in the entry of its own."""
 
-    __slots__ = ("deadline", "scope")
+    __slots__ = ("expiring",)
 
-    def __init__(self, deadline: float, scope: Expiring) -> None:
-        self.deadline = deadline
-        self.scope: Expiring | None = scope
+    def __init__(self, expiring: Expiring) -> None:
+        self.expiring: Expiring | None = expiring
+
+    def withdraw(self, task: Task) -> None:
+        task.run.deadlines.discard(self)
 
 
 class Deadlines:
@@ -52,9 +56,9 @@ class Deadlines:
         self._dead = 0
         self._look_at = _MANY  # the length at which to look for those that are over and did not say so
 
-    def add(self, deadline: float, scope: Expiring) -> Entry:
+    def add(self, deadline: float, expiring: Expiring) -> Entry:
         """Register a finite deadline."""
-        entry = Entry(deadline, scope)
+        entry = Entry(expiring)
         self._sequence += 1
         heapq.heappush(self.heap, (deadline, self._sequence, entry))
         if len(self.heap) > self._look_at:
@@ -63,20 +67,20 @@ class Deadlines:
         return entry
 
     def discard(self, entry: Entry) -> None:
-        """The scope needs this entry no longer."""
+        """This entry is needed no longer."""
         heap = self.heap
         if heap and heap[-1][2] is entry:
             heap.pop()
             return
-        if entry.scope is None:
+        if entry.expiring is None:
             return
-        entry.scope = None
+        entry.expiring = None
         self._dead += 1
         if self._dead > _MANY_DEAD and self._dead > _DEAD_PER_LIVING * (len(heap) - self._dead):
             self._rebuild()
 
     def _rebuild(self) -> None:
-        self.heap[:] = [item for item in self.heap if item[2].scope is not None and not item[2].scope.is_over()]
+        self.heap[:] = [item for item in self.heap if item[2].expiring is not None and not item[2].expiring.is_over()]
         heapq.heapify(self.heap)
         self._dead = 0
 
@@ -84,23 +88,23 @@ class Deadlines:
         """The earliest living deadline, infinite if there is none."""
         heap = self.heap
         while heap:
-            scope = heap[0][2].scope
-            if scope is None:
+            expiring = heap[0][2].expiring
+            if expiring is None:
                 self._dead -= 1
-            elif not scope.is_over():
+            elif not expiring.is_over():
                 break
             heapq.heappop(heap)
         return heap[0][0] if heap else math.inf
 
     def take_expired(self, now: float) -> list[Expiring]:
-        """Remove and return the scopes whose deadline has come, earliest first."""
+        """Remove and return those whose deadline has come, earliest first."""
         expired: list[Expiring] = []
         heap = self.heap
         while heap and heap[0][0] <= now:
             entry = heapq.heappop(heap)[2]
-            if entry.scope is None:
+            if entry.expiring is None:
                 self._dead -= 1
             else:
-                expired.append(entry.scope)
-                entry.scope = None
+                expired.append(entry.expiring)
+                entry.expiring = None
         return expired

@@ -19,6 +19,10 @@ class WouldBlock(Exception):
     """A `_nowait` call could not be done at once."""
 
 
+class EndOfChannel(Exception):
+    """A channel has nothing more to give, and nobody is left who could send."""
+
+
 class BusyResourceError(Exception):
     """Two tasks wanted to use one thing at a time that only one can use."""
 

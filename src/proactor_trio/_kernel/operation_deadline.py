@@ -5,13 +5,8 @@ It stands in the same heap as the deadlines of cancel scopes, so that a test clo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from proactor_trio.proactor.operation import Operation
 from proactor_trio.proactor.proactor import Proactor
-
-if TYPE_CHECKING:
-    from proactor_trio._kernel.cancel import CancelReason
 
 
 class OperationDeadline:
@@ -24,8 +19,8 @@ class OperationDeadline:
         self._operation = operation
         self._identifier = operation.identifier
 
-    def cancel_because(self, reason: CancelReason) -> None:
-        """The time has come. The operation says DeadlineExceeded; the reason is for scopes."""
+    def expire(self) -> None:
+        """The time has come. The operation says DeadlineExceeded."""
         self._proactor.expire(self._operation, self._identifier)
 
     def is_over(self) -> bool:

@@ -11,15 +11,12 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from outcome import Error
-
 from proactor_trio._kernel.context import current_task
 from proactor_trio._kernel.errors import BrokenResourceError
 from proactor_trio._kernel.interrupts import enable_ki_protection
-from proactor_trio._kernel.task import Abort, RaiseCancelT, Task
-from proactor_trio._kernel.traps import wait_task_rescheduled
-
-_breakers: dict[Task, list[ParkingLot]] = {}
+from proactor_trio._kernel.task import Task
+from proactor_trio._kernel.traps import PARK
+from proactor_trio._kernel.waiting_place import WaitingPlace
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,44 +26,46 @@ class ParkingLotStatistics:
     tasks_waiting: int
 
 
-class ParkingLot:
+class ParkingLot(WaitingPlace):
     """Tasks park here in order, and are unparked in the same order. `broken_by`: the tasks that broke it."""
 
-    __slots__ = ("__weakref__", "_parked", "broken_by")
+    __slots__ = ("__weakref__", "broken_by", "parked")
 
     def __init__(self) -> None:
-        self._parked: OrderedDict[Task, None] = OrderedDict()
+        self.parked: OrderedDict[Task, None] = OrderedDict()
         self.broken_by: list[Task] = []
 
     def __init_subclass__(cls) -> None:
         raise TypeError("ParkingLot does not support subclassing")
 
     def __len__(self) -> int:
-        return len(self._parked)
+        return len(self.parked)
 
     def __bool__(self) -> bool:
-        return bool(self._parked)
+        return bool(self.parked)
 
     @enable_ki_protection
     async def park(self) -> None:
         """Wait until unparked. Raises BrokenResourceError in a broken lot."""
+        self.admit(current_task())
+        await PARK
+
+    def admit(self, task: Task) -> None:
+        """For what is made of parking lots: put the calling task into the queue; awaiting PARK is what remains."""
         if self.broken_by:
             raise BrokenResourceError(f"Attempted to park in parking lot broken by {self.broken_by}")
-        task = current_task()
-        self._parked[task] = None
-        task.custom_sleep_data = self
+        self.parked[task] = None
+        task.waiting = self
 
-        def abort(_: RaiseCancelT) -> Abort:
-            del task.custom_sleep_data._parked[task]
-            return Abort.SUCCEEDED
-
-        await wait_task_rescheduled(abort)
+    def withdraw(self, task: Task) -> None:
+        """A task that is parked here was cancelled."""
+        del self.parked[task]
 
     def _take(self, count: float) -> Iterator[Task]:
-        if math.isinf(count) or count >= len(self._parked):
-            count = len(self._parked)
+        if math.isinf(count) or count >= len(self.parked):
+            count = len(self.parked)
         for _ in range(int(count)):
-            yield self._parked.popitem(last=False)[0]
+            yield self.parked.popitem(last=False)[0]
 
     @enable_ki_protection
     def unpark(self, *, count: float = 1) -> list[Task]:
@@ -74,7 +73,7 @@ class ParkingLot:
         _check_count(count)
         tasks = list(self._take(count))
         for task in tasks:
-            task.run.reschedule(task)
+            task.resume()
         return tasks
 
     def unpark_all(self) -> list[Task]:
@@ -88,8 +87,8 @@ class ParkingLot:
             raise TypeError("new_lot must be a ParkingLot")
         _check_count(count)
         for task in list(self._take(count)):
-            new_lot._parked[task] = None
-            task.custom_sleep_data = new_lot
+            new_lot.parked[task] = None
+            task.waiting = new_lot
 
     def repark_all(self, new_lot: ParkingLot) -> None:
         """Move all tasks to the end of another lot."""
@@ -104,12 +103,11 @@ class ParkingLot:
             return
         self.broken_by.append(task)
         for parked in list(self._take(math.inf)):
-            error = BrokenResourceError(f"Parking lot broken by {task}")
-            parked.run.reschedule(parked, Error(error))
+            parked.interrupt(BrokenResourceError(f"Parking lot broken by {task}"))
 
     def statistics(self) -> ParkingLotStatistics:
         """How many tasks are parked."""
-        return ParkingLotStatistics(tasks_waiting=len(self._parked))
+        return ParkingLotStatistics(tasks_waiting=len(self.parked))
 
 
 def _check_count(count: float) -> None:
@@ -125,21 +123,27 @@ def add_parking_lot_breaker(task: Task, lot: ParkingLot) -> None:
     """Break `lot` when `task` ends, unless it was removed before."""
     if task.coro.cr_frame is None:  # type: ignore[attr-defined]
         raise BrokenResourceError("Attempted to add already exited task as lot breaker.")
-    _breakers.setdefault(task, []).append(lot)
+    if task.breaks is None:
+        task.breaks = [lot]
+    else:
+        task.breaks.append(lot)
 
 
 def remove_parking_lot_breaker(task: Task, lot: ParkingLot) -> None:
     """Undo one add_parking_lot_breaker(). Raises RuntimeError if there was none."""
-    try:
-        _breakers[task].remove(lot)
-    except (KeyError, ValueError):
-        raise RuntimeError("Attempted to remove task as breaker for a lot it is not registered for") from None
-    if not _breakers[task]:
-        del _breakers[task]
+    breaks = task.breaks
+    if breaks:
+        if breaks[-1] is lot:
+            breaks.pop()
+            return
+        if lot in breaks:
+            breaks.remove(lot)
+            return
+    raise RuntimeError("Attempted to remove task as breaker for a lot it is not registered for")
 
 
 def break_lots_of(task: Task) -> None:
     """A task has ended: break what it was to break."""
-    if task in _breakers:
-        for lot in _breakers.pop(task):
-            lot.break_lot(task)
+    breaks, task.breaks = task.breaks, None
+    for lot in breaks or ():
+        lot.break_lot(task)

@@ -28,7 +28,6 @@ from outcome import Error, Outcome, Value
 
 from proactor_trio._kernel.async_generators import AsyncGenerators
 from proactor_trio._kernel.cancel import (
-    DEADLINE_REASON,
     CancelReason,
     CancelScope,
     nursery_misnested,
@@ -46,7 +45,7 @@ from proactor_trio._kernel.operation_deadline import OperationDeadline
 from proactor_trio._kernel.parking_lot import break_lots_of
 from proactor_trio._kernel.run_vars import RunVar
 from proactor_trio._kernel.spawning import coroutine_of, foreign_yield_error
-from proactor_trio._kernel.task import CHECKPOINT, PARKED, Abort, RaiseCancelT, Task
+from proactor_trio._kernel.task import CHECKPOINT, PARKED, PASSING, Abort, RaiseCancelT, Task
 from proactor_trio._kernel.traps import wait_task_rescheduled
 from proactor_trio.proactor.affinity import bind_thread
 from proactor_trio.proactor.operation import Operation
@@ -222,6 +221,8 @@ class Run:
                 else:
                     task.waiting = CHECKPOINT
                 self.make_runnable(task)
+            elif message is PASSING:
+                self.make_runnable(task)
             elif message is PARKED:
                 if task.cancel_pending:
                     self.task = None
@@ -268,8 +269,8 @@ class Run:
         self.deadlines.add(expires, OperationDeadline(self.proactor, operation))
 
     def _expire_deadlines(self) -> None:
-        for scope in self.deadlines.take_expired(self.current_time()):
-            scope.cancel_because(DEADLINE_REASON)
+        for expired in self.deadlines.take_expired(self.current_time()):
+            expired.expire()
             self._idle_reason = None
 
     def _make_entered_calls(self) -> None:
@@ -324,11 +325,12 @@ class Run:
 
     def reschedule(self, task: Task, outcome: Outcome[Any] | None = None) -> None:
         """Let a task go on that is parked in wait_task_rescheduled()."""
-        assert task.outcome is None, "a task was rescheduled twice"
-        task.waiting = None
+        assert task.value is None and task.next_exception is None, "a task was rescheduled twice"
         task.custom_sleep_data = None
-        task.outcome = outcome
-        self.make_runnable(task)
+        if isinstance(outcome, Error):
+            task.interrupt(outcome.error)
+        else:
+            task.resume(None if outcome is None else outcome.unwrap())
 
     def spawn(
         self,
@@ -387,7 +389,8 @@ class Run:
         if task.scope is not task.base_scope or task.nurseries:
             error = self._ended_inside(task, error)
         self.task_count -= 1
-        break_lots_of(task)
+        if task.breaks:
+            break_lots_of(task)
         if self.instruments.any:
             self.instruments.call("task_exited", task)
             self.instruments.call("after_task_step", task)

@@ -1,9 +1,13 @@
 """Task: one coroutine and where it stands.
 
 A task is running, or runnable (in the run queue), or parked. `waiting` says by what a parked task can be interrupted:
-None (it cannot: it runs, or is on its way), CHECKPOINT (it is in the run queue and only passes by), an operation
-(which is then cancelled and still decides what happens), or an abort function. Whoever makes a task runnable sets it
-to None, so that nobody else does so too.
+None (it cannot: it runs, or is on its way), CHECKPOINT (it is in the run queue and only passes by), a waiting place
+(which forgets it), an operation (which is then cancelled and still decides what happens), or an abort function. Whoever
+makes a task runnable sets it to None, so that nobody else does so too.
+
+Whoever lets a parked task go on hands it a value (`resume()`) or an exception (`interrupt()`). The exception is raised
+where the task is parked; the value lies in `value`, from where whoever parked takes it. Before that, what the task has
+to offer itself may lie there, for the one who lets it go on.
 """
 
 from __future__ import annotations
@@ -16,14 +20,16 @@ from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
-from outcome import Outcome, capture
+from outcome import Outcome
 
 from proactor_trio._kernel.cancel import CancelScope
 from proactor_trio._kernel.context import CONTEXT
+from proactor_trio._kernel.waiting_place import WaitingPlace
 from proactor_trio.proactor.operation import Operation
 
 if TYPE_CHECKING:
     from proactor_trio._kernel.nursery import Nursery
+    from proactor_trio._kernel.parking_lot import ParkingLot
     from proactor_trio._kernel.run import Run
 
 
@@ -39,13 +45,15 @@ class Message(Enum):
     """What a task yields to the run loop."""
 
     PARKED = "waits until it is rescheduled"
-    CHECKPOINT = "goes on in the next tick"
+    CHECKPOINT = "goes on in the next tick, unless it is to be cancelled"
+    PASSING = "goes on in the next tick"
 
 
 _ASYNC_GENERATOR_STEPS: Final = frozenset(("async_generator_asend", "async_generator_athrow"))
 
 PARKED: Final = Message.PARKED
 CHECKPOINT: Final = Message.CHECKPOINT
+PASSING: Final = Message.PASSING
 
 RaiseCancelT = Callable[[], Any]
 AbortFunction = Callable[[RaiseCancelT], Abort]
@@ -62,6 +70,7 @@ class Task:
         "_name",
         "_parent_nursery",
         "base_scope",
+        "breaks",
         "cancel_pending",
         "context",
         "coro",
@@ -69,10 +78,10 @@ class Task:
         "ki_protected",
         "next_exception",
         "nurseries",
-        "outcome",
         "run",
         "scope",
         "send",
+        "value",
         "waiting",
     )
 
@@ -98,9 +107,11 @@ class Task:
         self.nurseries: list[Nursery] = []
         self.scope = self.base_scope = scope
         self.cancel_pending = scope is not None and scope.effective
-        self.waiting: Message | Operation | AbortFunction | None = None
+        self.waiting: Message | WaitingPlace | Operation | AbortFunction | None = None
         self.next_exception: BaseException | None = None
-        self.outcome: Outcome[Any] | None = None
+        self.value: Any = None
+        #: The parking lots that break when this task ends.
+        self.breaks: list[ParkingLot] | None = None
         self.custom_sleep_data: Any = None
         self.ki_protected = ki_protected
 
@@ -215,6 +226,9 @@ class Task:
         if waiting is CHECKPOINT:
             self.waiting = None
             self.next_exception = self.pending_exception()
+        elif isinstance(waiting, WaitingPlace):
+            waiting.withdraw(self)
+            self.interrupt(self.pending_exception())
         elif isinstance(waiting, Operation):
             self.run.proactor.cancel_up_to(waiting)
         else:
@@ -224,10 +238,41 @@ class Task:
             if not isinstance(result, Abort):
                 raise TypeError(f"the abort function must return Abort.SUCCEEDED or Abort.FAILED, not {result!r}")
             if result is Abort.SUCCEEDED:
-                self.run.reschedule(self, capture(self._raise_cancel))
+                self.custom_sleep_data = None
+                self.interrupt(self.pending_exception())
 
     def _raise_cancel(self) -> None:
         raise self.pending_exception()
+
+    # Going on ----------------------------------------------------------------------------------------------------
+
+    def resume(self, value: object = None) -> None:
+        """Let it go on from where it is parked, with a value."""
+        self.value = value
+        self.waiting = None
+        run = self.run
+        run.runq.append(self)
+        if run.instruments.any:
+            run.instruments.call("task_scheduled", self)
+
+    def interrupt(self, error: BaseException) -> None:
+        """Let it go on from where it is parked, with an exception that is raised there."""
+        self.value = None
+        self.next_exception = error
+        self.waiting = None
+        run = self.run
+        run.runq.append(self)
+        if run.instruments.any:
+            run.instruments.call("task_scheduled", self)
+
+    def expire(self) -> None:
+        """For the heap of deadlines: the time that it sleeps for is over."""
+        if self.waiting is not None:
+            self.resume()
+
+    def is_over(self) -> bool:
+        """For the heap of deadlines: a sleep that is cancelled takes its entry with it."""
+        return False
 
     def operation_completed(self, operation: Operation) -> None:
         """The proactor's call when the operation that this task awaits has its final completion."""

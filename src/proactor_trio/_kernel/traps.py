@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from proactor_trio._kernel.context import current_task
 from proactor_trio._kernel.interrupts import enable_ki_protection
-from proactor_trio._kernel.task import CHECKPOINT, PARKED, AbortFunction, Message
+from proactor_trio._kernel.task import CHECKPOINT, PARKED, PASSING, AbortFunction, Message
 
 
-class _Trap(tuple[Message]):
-    """An awaitable that hands one message over. One object serves all tasks: the iterator keeps the state."""
+class _Trap(tuple[Message, ...]):
+    """An awaitable that hands its messages over. One object serves all tasks: the iterator keeps the state."""
 
     __slots__ = ()
 
@@ -29,6 +29,9 @@ class _Trap(tuple[Message]):
 
 PARK: Final = _Trap((PARKED,))
 YIELD: Final = _Trap((CHECKPOINT,))
+PASS: Final = _Trap((PASSING,))
+#: What a plain function returns that has to be awaitable and has nothing to wait for.
+DONE: Final = _Trap(())
 
 
 async def checkpoint() -> None:
@@ -44,12 +47,9 @@ async def checkpoint_if_cancelled() -> None:
         await YIELD
 
 
-@enable_ki_protection
 async def cancel_shielded_checkpoint() -> None:
     """Give other tasks a turn, but do not look at cancellation."""
-    task = current_task()
-    task.run.make_runnable(task)
-    await PARK
+    await PASS
 
 
 @enable_ki_protection
@@ -64,10 +64,5 @@ async def wait_task_rescheduled(abort_func: AbortFunction) -> Any:
     task = current_task()
     task.waiting = abort_func  # asked by the run loop at once, if the task is to be cancelled already
     await PARK
-    outcome, task.outcome = task.outcome, None
-    if outcome is None:
-        return None
-    try:
-        return outcome.unwrap()
-    finally:
-        del outcome  # an exception's traceback holds this frame: no cycle
+    value, task.value = task.value, None
+    return value

@@ -25,7 +25,7 @@ from proactor_trio.abc import Listener
 from proactor_trio.proactor.operations.net import Connect
 from proactor_trio.proactor.socket import Socket
 from proactor_trio.streams.socket_stream import SocketListener, SocketStream, close_socket
-from proactor_trio.sync import Event
+from proactor_trio.sync.event import Event
 from proactor_trio.threads import run_sync as run_in_thread
 from proactor_trio.timeouts import move_on_after, sleep
 

@@ -22,7 +22,7 @@ from proactor_trio._kernel.spawning import check_synchronous
 from proactor_trio._kernel.task import Abort, RaiseCancelT
 from proactor_trio._kernel.thread_cache import start_thread_soon
 from proactor_trio._kernel.traps import checkpoint_if_cancelled, wait_task_rescheduled
-from proactor_trio.sync import CapacityLimiter
+from proactor_trio.sync.capacity_limiter import CapacityLimiter
 from proactor_trio.threads.host import HOST_OF_THREAD, Host
 
 T = TypeVar("T")

@@ -1,75 +1,17 @@
-"""Synchronisation between tasks: Event, CapacityLimiter."""
+"""CapacityLimiter: tokens that are lent to borrowers, one to each, in the order of asking."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from types import TracebackType
 
 from proactor_trio._kernel.context import current_task
 from proactor_trio._kernel.errors import WouldBlock
 from proactor_trio._kernel.interrupts import enable_ki_protection
 from proactor_trio._kernel.parking_lot import ParkingLot
-from proactor_trio._kernel.task import Abort, RaiseCancelT, Task
-from proactor_trio._kernel.traps import (
-    cancel_shielded_checkpoint,
-    checkpoint,
-    checkpoint_if_cancelled,
-    wait_task_rescheduled,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class EventStatistics:
-    """tasks_waiting: how many tasks wait for the event."""
-
-    tasks_waiting: int
-
-
-class Event:
-    """Something that happens once; tasks can wait for it. There is no way back to "has not happened"."""
-
-    __slots__ = ("__weakref__", "_is_set", "_waiting")
-
-    def __init__(self) -> None:
-        self._is_set = False
-        self._waiting: dict[Task, None] = {}
-
-    def is_set(self) -> bool:
-        """Whether it has happened."""
-        return self._is_set
-
-    @enable_ki_protection
-    def set(self) -> None:
-        """It happens now: all who wait go on."""
-        if self._is_set:
-            return
-        self._is_set = True
-        waiting, self._waiting = self._waiting, {}
-        for task in waiting:
-            task.run.reschedule(task)
-
-    @enable_ki_protection
-    async def wait(self) -> None:
-        """Wait until it has happened; a checkpoint if it has."""
-        if self._is_set:
-            await checkpoint()
-            return
-        task = current_task()
-        self._waiting[task] = None
-
-        def abort(_: RaiseCancelT) -> Abort:
-            del self._waiting[task]
-            return Abort.SUCCEEDED
-
-        await wait_task_rescheduled(abort)
-
-    def statistics(self) -> EventStatistics:
-        """How many tasks wait."""
-        return EventStatistics(tasks_waiting=len(self._waiting))
-
-    def __bool__(self) -> bool:
-        raise NotImplementedError("an Event has no truth value: did you mean event.is_set()?")
+from proactor_trio._kernel.task import Task
+from proactor_trio._kernel.traps import PASS, checkpoint_if_cancelled
+from proactor_trio.sync.acquirable import Acquirable
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +24,7 @@ class CapacityLimiterStatistics:
     tasks_waiting: int
 
 
-class CapacityLimiter:
+class CapacityLimiter(Acquirable):
     """A number of tokens of which each borrower may hold one, handed out in the order of asking.
 
     total_tokens: an integer of at least 0, or math.inf.
@@ -95,6 +37,9 @@ class CapacityLimiter:
         self._borrowers: set[Task | object] = set()
         self._pending_borrowers: dict[Task, Task | object] = {}
         self.total_tokens = total_tokens
+
+    def __init_subclass__(cls) -> None:
+        raise TypeError("CapacityLimiter does not support subclassing")
 
     def __repr__(self) -> str:
         held = f"{len(self._borrowers)}/{self._total_tokens}"
@@ -145,7 +90,7 @@ class CapacityLimiter:
             raise WouldBlock
 
     async def acquire(self) -> None:
-        """Take a token for the calling task; wait for one if need be."""
+        """Take a token for the calling task; wait for one if need be. Cancelled: none was taken."""
         await self.acquire_on_behalf_of(current_task())
 
     @enable_ki_protection
@@ -163,7 +108,7 @@ class CapacityLimiter:
                 self._pending_borrowers.pop(task, None)
                 raise
         else:
-            await cancel_shielded_checkpoint()
+            await PASS
 
     def release(self) -> None:
         """Give the calling task's token back. Raises RuntimeError if it holds none."""
@@ -176,14 +121,6 @@ class CapacityLimiter:
             raise RuntimeError("this borrower isn't holding any of this CapacityLimiter's tokens")
         self._borrowers.remove(borrower)
         self._hand_out()
-
-    async def __aenter__(self) -> None:
-        await self.acquire()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.release()
 
     def statistics(self) -> CapacityLimiterStatistics:
         """Who holds tokens and how many tasks wait."""

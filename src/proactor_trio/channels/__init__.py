@@ -1,0 +1,1 @@
+"""Channels: handing objects from task to task."""

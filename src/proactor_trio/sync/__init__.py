@@ -1,0 +1,1 @@
+"""Synchronisation between the tasks of a run. Nothing here is thread-safe."""
