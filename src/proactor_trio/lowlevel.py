@@ -22,6 +22,7 @@ from proactor_trio._kernel.parking_lot import (
     remove_parking_lot_breaker,
 )
 from proactor_trio._kernel.perform import perform
+from proactor_trio._kernel.readiness import notify_closing, wait_readable, wait_writable
 from proactor_trio._kernel.run_vars import RunVar, RunVarToken
 from proactor_trio._kernel.task import Abort, RaiseCancelT, Task, reschedule
 from proactor_trio._kernel.thread_cache import start_thread_soon
@@ -64,13 +65,16 @@ __all__ = [
     "enable_ki_protection",
     "in_trio_run",
     "in_trio_task",
+    "notify_closing",
     "perform",
     "remove_instrument",
     "remove_parking_lot_breaker",
     "reschedule",
     "spawn_system_task",
     "start_thread_soon",
+    "wait_readable",
     "wait_task_rescheduled",
+    "wait_writable",
 ]
 
 

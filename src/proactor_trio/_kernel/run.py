@@ -131,9 +131,9 @@ class Run:
 
     def wait_limit(self) -> float | None:
         """How long the next collect() may wait, in seconds; None: until something happens."""
+        self._idle_reason = None
         if self.runq or self.entry_queue:
             return 0
-        self._idle_reason = None
         limit = _inf
         if self.deadlines.heap:
             deadline = self.deadlines.next_deadline()
@@ -151,13 +151,10 @@ class Run:
         """Hand submissions over, wait at most `limit` seconds, take completions."""
         if self.instruments.any:
             self.instruments.call("before_io_wait", LONGEST_SLEEP if limit is None else limit)
-        if limit == 0:
-            if not self._is_quiet():
-                self._poll(0)
-        elif self._idle_reason is None:
+        if self._idle_reason is not None:
+            self._poll_for_idleness(limit)  # always asks: whether nothing happens is only known after that
+        elif limit != 0 or not self._is_quiet():
             self._poll(limit)
-        else:
-            self._poll_for_idleness(limit)
         if self.instruments.any:
             self.instruments.call("after_io_wait", LONGEST_SLEEP if limit is None else limit)
         if limit == 0 and self.active_threads:

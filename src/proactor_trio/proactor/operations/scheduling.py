@@ -12,7 +12,7 @@ from proactor_trio.proactor.operation import CompletionFunction, Limits, Operati
 
 #: Seconds; the kernel counts nanoseconds in 63 bits.
 _LARGEST_DEADLINE: Final = 9e9
-_LARGEST_DESCRIPTOR: Final = (1 << 31) - 1
+LARGEST_DESCRIPTOR: Final = (1 << 31) - 1
 
 
 class Nop(Operation):
@@ -92,7 +92,7 @@ class HandlePoll(Operation):
         if self._resource_is_closed():
             raise ClosedResourceError("HandlePoll: handle was closed")
         descriptor = self.handle if isinstance(self.handle, int) else self.handle.fileno()
-        check_integer(descriptor, "handle", 0, _LARGEST_DESCRIPTOR)
+        check_integer(descriptor, "handle", 0, LARGEST_DESCRIPTOR)
         self.descriptor = descriptor
 
     def _resource_is_closed(self) -> bool:
