@@ -35,9 +35,11 @@ from proactor_trio._kernel.traps import (
 from proactor_trio.channels.unbounded_queue import UnboundedQueue, UnboundedQueueStatistics
 from proactor_trio.proactor import Proactor
 from proactor_trio.statistics import IOStatistics, RunStatistics, current_statistics
+from proactor_trio.streams.fd_stream import FdStream
 
 __all__ = [
     "Abort",
+    "FdStream",
     "IOStatistics",
     "ParkingLot",
     "ParkingLotStatistics",

@@ -14,6 +14,7 @@ is in descriptors.py.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import select
 import socket
@@ -400,17 +401,17 @@ class DescriptorOperations:
 
     def _read_stream(self, operation: OperationFields) -> bool:
         """Read what is there. Raises BlockingIOError when there is nothing, also where the descriptor would block."""
-        if not look(operation.descriptor, IN):
+        if _would_block(operation.descriptor, os.O_WRONLY) and not look(operation.descriptor, IN):
             raise BlockingIOError
         (self._ledger.outcome,) = map(os.readv, (operation.descriptor,), ((operation.view,),))
         return True
 
     def _write_stream(self, operation: OperationFields) -> bool:
         """Write what there is room for; so little that a descriptor which would block does not."""
-        if not look(operation.descriptor, OUT):
-            raise BlockingIOError
         piece = operation.view
-        if os.get_blocking(operation.descriptor):
+        if _would_block(operation.descriptor, os.O_RDONLY):
+            if not look(operation.descriptor, OUT):
+                raise BlockingIOError
             piece = piece[: select.PIPE_BUF]
         (self._ledger.outcome,) = map(os.writev, (operation.descriptor,), ((piece,),))
         return True
@@ -552,6 +553,12 @@ class DescriptorOperations:
             record.note_inode()
             self.turns.append(record)
             record.waits_for_turn = True
+
+
+def _would_block(descriptor: int, refused_mode: int) -> bool:
+    """Whether a call waits instead of failing when nothing can be done: not for a descriptor of the wrong mode."""
+    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+    return not flags & os.O_NONBLOCK and flags & os.O_ACCMODE != refused_mode
 
 
 def _interest(operation: OperationFields) -> int:
