@@ -190,11 +190,8 @@ class FdStream(Stream):
             sent = self._send_at_once(view)
             if sent == view.nbytes:
                 await cancel_shielded_checkpoint()
-            while sent < view.nbytes:
-                try:
-                    sent += await self._descriptor.perform(StreamWrite(self._descriptor, view[sent:]))
-                except (BlockingIOError, InterruptedError):
-                    await self._descriptor.perform(HandlePoll(self._descriptor, PollEvents.OUT))
+            else:
+                await self._send_rest(view, sent)
         except OSError as error:
             raise _stream_error(error, "sending failed") from error
         finally:
@@ -207,6 +204,13 @@ class FdStream(Stream):
             return os.write(self._descriptor.number, view)
         except BlockingIOError:
             return 0
+
+    async def _send_rest(self, view: memoryview, sent: int) -> None:
+        while sent < view.nbytes:
+            try:
+                sent += await self._descriptor.perform(StreamWrite(self._descriptor, view[sent:]))
+            except (BlockingIOError, InterruptedError):
+                await self._descriptor.perform(HandlePoll(self._descriptor, PollEvents.OUT))
 
     @enable_ki_protection
     async def wait_send_all_might_not_block(self) -> None:
