@@ -22,6 +22,7 @@ from proactor_trio.channels.memory_channel import (
 )
 from proactor_trio.files.file import AsyncFile, open_file
 from proactor_trio.proactor.errors import ClosedResourceError
+from proactor_trio.signals import open_signal_receiver
 from proactor_trio.streams.closing import aclose_forcefully
 from proactor_trio.streams.socket_stream import SocketListener, SocketStream
 from proactor_trio.streams.stapled import StapledStream
@@ -88,6 +89,7 @@ __all__ = [
     "open_file",
     "open_memory_channel",
     "open_nursery",
+    "open_signal_receiver",
     "open_tcp_listeners",
     "open_tcp_stream",
     "proactor",
