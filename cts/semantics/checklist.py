@@ -66,5 +66,5 @@ CHECKLIST: Final[dict[int, Point]] = {
         "Connecting: cancelled attempts close their sockets, numeric names need no thread",
         "arrives with the structured library: Unix sockets",
     ),
-    33: _later("Processes"),
+    33: Point("Processes: waiting without reaping, pipes, and what a cancelled run_process() does"),
 }

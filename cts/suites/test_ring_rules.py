@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ from proactor_trio.proactor import (
     EventPool,
     FileOpen,
     FileRead,
+    HandlePoll,
     Nop,
     Notification,
     NotificationWait,
@@ -125,6 +127,27 @@ def test_what_is_submitted_behind_a_large_read_does_not_wait_for_it(
         proactor.submit(nop)
         settle(proactor, read, nop)
     assert (completions.labels, read.result) == (["nop", "read"], 64 * MEBIBYTE)
+
+
+# 16. Children ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.ring_rule(16)
+@pytest.mark.needs("descriptors", "fork")
+@pytest.mark.parametrize("has_ended", [False, True], ids=["while it waits", "before"])
+def test_waiting_for_a_child_does_not_reap_it(proactor: Proactor, has_ended: bool) -> None:
+    child = subprocess.Popen(["sh", "-c", "read line; exit 7"], stdin=subprocess.PIPE)
+    assert child.stdin is not None
+    with open(os.pidfd_open(child.pid), closefd=True) as pidfd:
+        if has_ended:
+            child.stdin.close()
+            os.waitid(os.P_PIDFD, pidfd.fileno(), os.WEXITED | os.WNOWAIT)
+        polls = [HandlePoll(pidfd) for _ in range(3)]
+        proactor.submit(*polls)
+        child.stdin.close()
+        settle(proactor, *polls)
+        perform(proactor, HandlePoll(pidfd))  # it stays so
+        assert child.wait() == 7
 
 
 # 19. Deadlines that are over ---------------------------------------------------------------------------------------

@@ -22,6 +22,8 @@ from proactor_trio.channels.memory_channel import (
 )
 from proactor_trio.files.file import AsyncFile, open_file
 from proactor_trio.proactor.errors import ClosedResourceError
+from proactor_trio.processes.process import Process
+from proactor_trio.processes.run_process import run_process
 from proactor_trio.signals import open_signal_receiver
 from proactor_trio.streams.closing import aclose_forcefully
 from proactor_trio.streams.socket_stream import SocketListener, SocketStream
@@ -64,6 +66,7 @@ __all__ = [
     "MemoryReceiveChannel",
     "MemorySendChannel",
     "Nursery",
+    "Process",
     "RunFinishedError",
     "Semaphore",
     "SocketListener",
@@ -94,6 +97,7 @@ __all__ = [
     "open_tcp_stream",
     "proactor",
     "run",
+    "run_process",
     "serve_listeners",
     "serve_tcp",
     "sleep",

@@ -34,6 +34,7 @@ from proactor_trio._kernel.traps import (
 )
 from proactor_trio.channels.unbounded_queue import UnboundedQueue, UnboundedQueueStatistics
 from proactor_trio.proactor import Proactor
+from proactor_trio.processes.opening import open_process
 from proactor_trio.statistics import IOStatistics, RunStatistics, current_statistics
 from proactor_trio.streams.fd_stream import FdStream
 
@@ -68,6 +69,7 @@ __all__ = [
     "in_trio_run",
     "in_trio_task",
     "notify_closing",
+    "open_process",
     "perform",
     "remove_instrument",
     "remove_parking_lot_breaker",
