@@ -42,7 +42,7 @@ from proactor_trio._kernel.instruments import Instrument, Instruments
 from proactor_trio._kernel.interrupts import InterruptHandler
 from proactor_trio._kernel.nursery import Nursery, open_nursery, warn_about_loose_groups
 from proactor_trio._kernel.operation_deadline import OperationDeadline
-from proactor_trio._kernel.parking_lot import break_lots_of
+from proactor_trio._kernel.parking_lot import ParkingLot, break_lots_of
 from proactor_trio._kernel.run_vars import RunVar
 from proactor_trio._kernel.spawning import coroutine_of, foreign_yield_error
 from proactor_trio._kernel.task import CHECKPOINT, PARKED, PASSING, Abort, RaiseCancelT, Task
@@ -99,7 +99,11 @@ class Run:
         #: Whether the last task has ended.
         self.finished = False
         self.interrupt_pending = False
+        #: How many worker threads make a call for this run; changed by its own thread only.
         self.active_threads = 0
+        #: How many tasks wait for such a call. A task that has abandoned its thread does not.
+        self.thread_calls = 0
+        self.thread_calls_ended = ParkingLot()
         self.autojump_threshold = _inf
         self.autojump: Callable[[], None] | None = None
         self._waiting_for_idle: list[tuple[float, Task]] = []
@@ -311,6 +315,12 @@ class Run:
             return Abort.SUCCEEDED
 
         await wait_task_rescheduled(abort)
+
+    def thread_call_ended(self) -> None:
+        """A task waits no longer for a call in a thread."""
+        self.thread_calls -= 1
+        if not self.thread_calls:
+            self.thread_calls_ended.unpark_all()
 
     # Tasks -------------------------------------------------------------------------------------------------------
 

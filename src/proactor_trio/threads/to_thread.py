@@ -125,11 +125,15 @@ async def run_sync(
         limiter.release_on_behalf_of(borrower)
         raise
     run.active_threads += 1
-    while True:
-        await wait_task_rescheduled(abort)
-        if host.outcome is not None:
-            return cast("T", host.take_outcome().unwrap())
-        thread_call, host.call = host.call, None
-        assert thread_call is not None
-        await thread_call.make_in_host()
-        del thread_call
+    run.thread_calls += 1
+    try:
+        while True:
+            await wait_task_rescheduled(abort)
+            if host.outcome is not None:
+                return cast("T", host.take_outcome().unwrap())
+            thread_call, host.call = host.call, None
+            assert thread_call is not None
+            await thread_call.make_in_host()
+            del thread_call
+    finally:
+        run.thread_call_ended()
