@@ -222,4 +222,4 @@ async def echo(stream: SocketStream) -> None:
 
 def connect(sockets: Sockets, listener: SocketListener) -> stdlib_socket.socket:
     """A plain client that waits in the listener's queue."""
-    return sockets.client_of(listener.socket)
+    return sockets.client_of(listener.socket.proactor_socket)

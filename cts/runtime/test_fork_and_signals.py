@@ -130,7 +130,7 @@ def test_a_child_may_run_after_its_parents_run_has_ended(configuration: Configur
 
 async def test_a_child_leaves_the_operations_of_its_parent_alone(pair: Pair) -> None:
     near, far = pair
-    receive = RecvBytes(near.socket, 10)
+    receive = RecvBytes(near.socket.proactor_socket, 10)
     current_proactor().submit(receive)
     await wait_all_tasks_blocked()
 

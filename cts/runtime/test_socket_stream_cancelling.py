@@ -125,7 +125,7 @@ async def test_no_byte_is_lost_however_cancellations_and_bytes_meet(pair: Pair, 
     def send() -> None:
         piece = choose.randbytes(choose.randrange(1, 50))
         sent.extend(piece)
-        assert far.socket.stdlib.send(piece) == len(piece)
+        assert far.socket.proactor_socket.stdlib.send(piece) == len(piece)
 
     async def receive(scope: CancelScope) -> None:
         with scope:
@@ -153,7 +153,7 @@ async def test_bytes_and_a_cancellation_in_the_same_tick_give_the_one_or_the_oth
     async with open_nursery() as nursery:
         nursery.start_soon(outcome.of, near.receive_some)
         await wait_all_tasks_blocked()
-        far.socket.stdlib.send(b"x")
+        far.socket.proactor_socket.stdlib.send(b"x")
         nursery.cancel_scope.cancel()
     left = b"" if outcome.done else await near.receive_some()
     assert (outcome.value or b"") + left == b"x"
@@ -211,7 +211,7 @@ async def test_an_idle_stream_has_room(pair: Pair) -> None:
 
 async def test_a_full_stream_has_room_when_the_peer_has_read(pair: Pair) -> None:
     near, far = pair
-    filled = fill(near.socket)
+    filled = fill(near.socket.proactor_socket)
     outcome = Outcome()
     async with open_nursery() as nursery:
         nursery.start_soon(outcome.of, near.wait_send_all_might_not_block)
@@ -223,14 +223,14 @@ async def test_a_full_stream_has_room_when_the_peer_has_read(pair: Pair) -> None
 
 async def test_waiting_for_room_ends_when_the_stream_is_closed(pair: Pair) -> None:
     near, _ = pair
-    fill(near.socket)
+    fill(near.socket.proactor_socket)
     error = await error_when(near.aclose, near.wait_send_all_might_not_block)
     assert isinstance(error, ClosedResourceError)
 
 
 async def test_waiting_for_room_conflicts_with_a_send(pair: Pair) -> None:
     near, far = pair
-    filled = fill(near.socket)
+    filled = fill(near.socket.proactor_socket)
     async with open_nursery() as nursery:
         nursery.start_soon(near.wait_send_all_might_not_block)
         await wait_all_tasks_blocked()
@@ -241,7 +241,7 @@ async def test_waiting_for_room_conflicts_with_a_send(pair: Pair) -> None:
 
 async def test_waiting_for_room_can_be_cancelled(pair: Pair) -> None:
     near, far = pair
-    filled = fill(near.socket)
+    filled = fill(near.socket.proactor_socket)
     with move_on_after(0.01) as scope:
         await near.wait_send_all_might_not_block()
     assert scope.cancelled_caught
@@ -332,7 +332,7 @@ async def test_more_connections_than_receive_buffers_wait_for_bytes_that_come_al
             nursery.start_soon(receive, number, near)
         await wait_all_tasks_blocked()
         for number, (_, far) in enumerate(pairs):
-            assert far.socket.stdlib.send(pattern(40_000, number)) == 40_000
+            assert far.socket.proactor_socket.stdlib.send(pattern(40_000, number)) == 40_000
     assert all(received[number] == pattern(40_000, number) for number in range(300))
 
 
@@ -375,7 +375,7 @@ async def test_an_operation_on_the_socket_of_a_stream_sees_the_bytes_that_the_st
     await far.send_all(b"0123456789")
     assert await near.receive_some(4) == b"0123"
     buffer = bytearray(10)
-    assert await Recv(near.socket, buffer) == 6
+    assert await Recv(near.socket.proactor_socket, buffer) == 6
     assert buffer[:6] == b"456789"
 
 

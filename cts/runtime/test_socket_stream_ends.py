@@ -208,7 +208,7 @@ async def test_a_reset_breaks_a_receive_that_waits(tcp_pair: Pair) -> None:
     near, far = tcp_pair
 
     async def reset() -> None:
-        close_with_reset(far.socket)
+        close_with_reset(far.socket.proactor_socket)
 
     error = await error_when(reset, near.receive_some)
     assert isinstance(error, BrokenResourceError)
@@ -217,7 +217,7 @@ async def test_a_reset_breaks_a_receive_that_waits(tcp_pair: Pair) -> None:
 
 async def test_a_reset_breaks_the_next_receive(tcp_pair: Pair) -> None:
     near, far = tcp_pair
-    close_with_reset(far.socket)
+    close_with_reset(far.socket.proactor_socket)
     with pytest.raises(BrokenResourceError) as failure:
         await near.receive_some()
     assert isinstance(failure.value.__cause__, ConnectionResetError)
@@ -227,7 +227,7 @@ async def test_a_reset_breaks_a_send_that_waits(tcp_pair: Pair) -> None:
     near, far = tcp_pair
 
     async def reset() -> None:
-        close_with_reset(far.socket)
+        close_with_reset(far.socket.proactor_socket)
 
     error = await error_when(reset, near.send_all, bytes(MORE_THAN_FITS))
     assert isinstance(error, BrokenResourceError)
@@ -236,7 +236,7 @@ async def test_a_reset_breaks_a_send_that_waits(tcp_pair: Pair) -> None:
 
 async def test_a_reset_breaks_the_next_send(tcp_pair: Pair) -> None:
     near, far = tcp_pair
-    close_with_reset(far.socket)
+    close_with_reset(far.socket.proactor_socket)
     with pytest.raises(BrokenResourceError) as failure:
         await near.send_all(b"x")
     assert isinstance(failure.value.__cause__, OSError)
@@ -259,7 +259,7 @@ async def test_a_peer_that_has_gone_breaks_a_send_sooner_or_later(pair: Pair) ->
 
 async def test_a_broken_stream_can_be_closed(tcp_pair: Pair) -> None:
     near, far = tcp_pair
-    close_with_reset(far.socket)
+    close_with_reset(far.socket.proactor_socket)
     with pytest.raises(BrokenResourceError):
         await near.receive_some()
     await near.aclose()
@@ -278,8 +278,8 @@ async def test_bytes_that_came_before_a_unix_peer_went_are_received_after_a_fail
 
 async def test_waiting_for_room_on_a_broken_connection_returns_at_once(tcp_pair: Pair) -> None:
     near, far = tcp_pair
-    fill(near.socket)
-    close_with_reset(far.socket)
+    fill(near.socket.proactor_socket)
+    close_with_reset(far.socket.proactor_socket)
     await near.wait_send_all_might_not_block()
     with pytest.raises(BrokenResourceError):
         await near.send_all(b"x")

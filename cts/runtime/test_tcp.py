@@ -162,13 +162,14 @@ def resolver(answers: dict[str, list[tuple[str, int]]]) -> Callable[..., list[An
     genuine = stdlib_socket.getaddrinfo
 
     def getaddrinfo(host: Any, port: Any, *arguments: Any) -> list[Any]:
-        if host not in answers:
+        name = host.decode() if isinstance(host, bytes) else host
+        if name not in answers:
             return list(genuine(host, port, *arguments))
         if len(arguments) > 3 and arguments[3] & stdlib_socket.AI_NUMERICHOST:
             raise stdlib_socket.gaierror(stdlib_socket.EAI_NONAME, "not numeric")
         return [
             (stdlib_socket.AF_INET, stdlib_socket.SOCK_STREAM, stdlib_socket.IPPROTO_TCP, "", address)
-            for address in answers[host]
+            for address in answers[name]
         ]
 
     return getaddrinfo

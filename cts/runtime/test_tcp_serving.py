@@ -44,7 +44,7 @@ from proactor_trio import (
 )
 from proactor_trio.lowlevel import checkpoint
 from proactor_trio.proactor import Accept, Connect, Operation
-from proactor_trio.streams import tcp
+from proactor_trio.streams import serving
 from proactor_trio.testing import MockClock, wait_all_tasks_blocked
 
 # Accepting --------------------------------------------------------------------------------------------------------
@@ -378,7 +378,7 @@ async def test_an_accept_without_descriptors_is_an_error_and_the_connection_wait
 async def test_a_server_without_descriptors_logs_it_backs_off_and_survives(
     sockets: Sockets, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(tcp, "ACCEPT_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(serving, "ACCEPT_RETRY_SECONDS", 0.01)
     client = sockets.tcp()
     async with open_nursery() as nursery:
         listener = await open_listener()
@@ -413,7 +413,7 @@ def test_a_server_without_descriptors_lets_other_tasks_run(
                     for _ in range(100):
                         await checkpoint()
                     assert len(caplog.records) == tries, "it did not wait before it tried again"
-                    clock.jump(tcp.ACCEPT_RETRY_SECONDS)
+                    clock.jump(serving.ACCEPT_RETRY_SECONDS)
             nursery.cancel_scope.cancel()
 
     run_with(main, clock=clock)

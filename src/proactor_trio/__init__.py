@@ -1,6 +1,6 @@
 """Structured concurrency on a completion-based proactor: Trio's nurseries and cancel scopes over io_uring and posix."""
 
-from proactor_trio import abc, from_thread, lowlevel, proactor, testing, to_thread
+from proactor_trio import abc, from_thread, lowlevel, proactor, socket, testing, to_thread
 from proactor_trio._kernel.cancel import Cancelled, CancelScope, current_effective_deadline
 from proactor_trio._kernel.errors import (
     BrokenResourceError,
@@ -26,9 +26,13 @@ from proactor_trio.processes.process import Process
 from proactor_trio.processes.run_process import run_process
 from proactor_trio.signals import open_signal_receiver
 from proactor_trio.streams.closing import aclose_forcefully
-from proactor_trio.streams.socket_stream import SocketListener, SocketStream
+from proactor_trio.streams.serving import serve_listeners
+from proactor_trio.streams.socket_listener import SocketListener
+from proactor_trio.streams.socket_stream import SocketStream
 from proactor_trio.streams.stapled import StapledStream
-from proactor_trio.streams.tcp import open_tcp_listeners, open_tcp_stream, serve_listeners, serve_tcp
+from proactor_trio.streams.tcp_connecting import open_tcp_stream
+from proactor_trio.streams.tcp_listening import open_tcp_listeners, serve_tcp
+from proactor_trio.streams.unix import open_unix_socket
 from proactor_trio.sync.capacity_limiter import CapacityLimiter, CapacityLimiterStatistics
 from proactor_trio.sync.condition import Condition, ConditionStatistics
 from proactor_trio.sync.event import Event, EventStatistics
@@ -95,6 +99,7 @@ __all__ = [
     "open_signal_receiver",
     "open_tcp_listeners",
     "open_tcp_stream",
+    "open_unix_socket",
     "proactor",
     "run",
     "run_process",
@@ -103,6 +108,7 @@ __all__ = [
     "sleep",
     "sleep_forever",
     "sleep_until",
+    "socket",
     "testing",
     "to_thread",
 ]

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from proactor_trio._kernel.clock import Clock
 from proactor_trio._kernel.errors import EndOfChannel
 from proactor_trio._kernel.instruments import Instrument
+
+if TYPE_CHECKING:
+    from proactor_trio.sockets.socket_type import SocketType
 
 __all__ = [
     "AsyncResource",
     "Channel",
     "Clock",
     "HalfCloseableStream",
+    "HostnameResolver",
     "Instrument",
     "Listener",
     "ReceiveChannel",
     "ReceiveStream",
     "SendChannel",
     "SendStream",
+    "SocketFactory",
     "Stream",
 ]
 
@@ -149,3 +154,35 @@ class Channel(SendChannel[T], ReceiveChannel[T]):
     """A channel in both directions."""
 
     __slots__ = ()
+
+
+class HostnameResolver(ABC):
+    """Who resolves names for a run; see socket.set_custom_hostname_resolver()."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    async def getaddrinfo(
+        self,
+        host: bytes | None,
+        port: bytes | str | int | None,
+        family: int = 0,
+        type: int = 0,
+        proto: int = 0,
+        flags: int = 0,
+    ) -> list[tuple[Any, Any, int, str, Any]]:
+        """As socket.getaddrinfo(). host: never numeric; a name is encoded by IDNA 2008, as ASCII bytes."""
+
+    @abstractmethod
+    async def getnameinfo(self, sockaddr: tuple[Any, ...], flags: int) -> tuple[str, str]:
+        """As socket.getnameinfo()."""
+
+
+class SocketFactory(ABC):
+    """Who makes the sockets of a run; see socket.set_custom_socket_factory()."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def socket(self, family: int = ..., type: int = ..., proto: int = ...) -> SocketType:
+        """A socket: an instance of a class that derives from socket.SocketType."""

@@ -84,6 +84,7 @@ _NO_FLAGS: Final = OperationFlags.NONE
 _MULTISHOT: Final = int(OperationFlags.MULTISHOT)
 _AGAIN: Final = -errno.EAGAIN
 _NO_BUFFER: Final = -errno.ENOBUFS
+_INVALID: Final = -errno.EINVAL
 
 
 class IoUringBackend(Backend):
@@ -133,6 +134,8 @@ class IoUringBackend(Backend):
         self._buffers: BufferRing | None = None
         self._receive_views: list[memoryview] = []
         self._returned_buffers = array("H")
+        #: Whether the kernel ends a multishot receive by itself (Linux 6.17); known when it has refused to.
+        self._counts_receives = True
         self._zero_copy = ZeroCopySends(complete)
         self._fixed_files: FixedFiles | None = None
         self._wait_event: WaitEvent | None = None
@@ -151,6 +154,8 @@ class IoUringBackend(Backend):
         encoders = encode.encoder_table(provided_buffers=self._buffers is not None)
         if Kind.RECV_POOL not in self.native_multishot:
             encoders[Kind.RECV_POOL] = encode.encode_receive_pool_once
+        if Kind.RECV_BYTES in self.native_multishot and self._buffers is not None:
+            encoders[Kind.RECV_BYTES] = encode.receive_again(counted=self._counts_receives)
         if self._is_native(Capability.ZERO_COPY_SEND):
             encoders = with_zero_copy(encoders)
         if self._registered_buffers is not None:
@@ -356,6 +361,7 @@ class IoUringBackend(Backend):
         handle_poll = Kind.HANDLE_POLL
         receive_pool = Kind.RECV_POOL
         receive_from = Kind.RECV_FROM
+        receive_bytes = Kind.RECV_BYTES
         futex_wait = Kind.FUTEX_WAIT
         chains = self._silent_chains.chains
         while batch:
@@ -371,6 +377,9 @@ class IoUringBackend(Backend):
             elif flags & _CQE_BUFFER:
                 if operation.kind is receive_pool:
                     self._dispatch_received(operation, result, flags)
+                    continue
+                if operation.flags is not _NO_FLAGS:
+                    self._dispatch_piece(operation, result, flags)
                     continue
                 operation.data = self._receive_views[flags >> _CQE_BUFFER_SHIFT][:result].tobytes()
                 complete(operation, result, 0)
@@ -389,6 +398,8 @@ class IoUringBackend(Backend):
             elif result == _NO_BUFFER and operation.kind is receive_pool:
                 self._dispatch_once(operation, _AGAIN, 0)
                 continue
+            elif result == _INVALID and operation.kind is receive_bytes and self._counts_receives:
+                self._do_not_count_receives(operation)
             elif (result == _AGAIN and operation.kind is not futex_wait) or (
                 operation.flags is not _NO_FLAGS and int(operation.flags) & _MULTISHOT
             ):
@@ -424,6 +435,24 @@ class IoUringBackend(Backend):
             self._dispatch_once(operation, result, _MORE if flags & _CQE_MORE else 0)
         finally:
             operation.buffer_index = -1
+
+    def _dispatch_piece(self, operation: OperationFields, result: int, flags: int) -> None:
+        """What a multishot receive has brought; its buffer is given back once the report was delivered."""
+        buffer = flags >> _CQE_BUFFER_SHIFT
+        operation.data = self._receive_views[buffer][:result].tobytes()
+        entries = len(self._batch)
+        try:
+            self._dispatch_once(operation, result, _MORE if flags & _CQE_MORE else 0)
+        finally:
+            if len(self._batch) != entries:
+                self._returned_buffers.append(buffer)
+
+    def _do_not_count_receives(self, operation: OperationFields) -> None:
+        """This kernel cannot end a multishot receive by itself: begin it again without."""
+        if operation not in self._postponed:
+            self._postponed.append(operation)
+        self._counts_receives = False
+        self._choose_encoders()
 
     def _handle_timeout(self, identifier: int, verdict: int) -> None:
         operation = self._in_flight.get(identifier)

@@ -116,6 +116,26 @@ def encode_receive_provided(entries: memoryview, offset: int, operation: Operati
     )  # fmt: skip
 
 
+def receive_again(*, counted: bool) -> Encoder:
+    """The encoder of receives into provided buffers where the kernel has IORING_RECV_MULTISHOT (Linux 6.0).
+
+    counted: whether it ends them by itself when `length` bytes have come in all (Linux 6.17).
+    """
+
+    def encode_receive_again(entries: memoryview, offset: int, operation: OperationFields, flags: int) -> None:
+        # Not for Unix sockets, see encode_receive_pool().
+        if not operation.flags or operation.socket.family == _UNIX:
+            encode_receive_provided(entries, offset, operation, flags)
+            return
+        operation.data = b""
+        _pack_into(
+            entries, offset, c.OP_RECV, flags | c.SQE_BUFFER_SELECT, c.RECV_MULTISHOT, operation.descriptor, 0, 0, 0, 0,
+            operation.identifier, RECEIVE_GROUP, 0, operation.length if counted else 0, 0, 0,
+        )  # fmt: skip
+
+    return encode_receive_again
+
+
 def encode_receive_pool(entries: memoryview, offset: int, operation: OperationFields, flags: int) -> None:
     # Not for Unix sockets: there IORING_RECV_MULTISHOT loses the end of the stream when it comes right behind the last
     # bytes (Linux 6.17 and later, measured on 6.18; axboe/liburing issue 1549). One by one does not.

@@ -55,12 +55,14 @@ def supported_opcodes(ring: Ring) -> frozenset[int]:
 def multishot_kinds(opcodes: frozenset[int]) -> frozenset[Kind]:
     """The kinds whose MULTISHOT form this kernel has."""
     # IORING_RECV_MULTISHOT cannot be asked for; it came together with SEND_ZC (Linux 6.0).
-    return frozenset((Kind.ACCEPT, Kind.RECV_POOL) if c.OP_SEND_ZC in opcodes else (Kind.ACCEPT,))
+    return frozenset((Kind.ACCEPT, Kind.RECV_BYTES, Kind.RECV_POOL) if c.OP_SEND_ZC in opcodes else (Kind.ACCEPT,))
 
 
 def _multishot_report(opcodes: frozenset[int]) -> CapabilityReport:
     if Kind.RECV_POOL in multishot_kinds(opcodes):
-        return CapabilityReport(Support.NATIVE, "ACCEPT and RECV into a pool (Linux 6.0); the others are begun again")
+        return CapabilityReport(
+            Support.NATIVE, "ACCEPT and RECV into provided buffers (Linux 6.0); others are begun again"
+        )
     return CapabilityReport(Support.NATIVE, "ACCEPT (Linux 5.19); the others are begun again")
 
 

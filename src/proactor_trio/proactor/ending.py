@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from proactor_trio.proactor.attachments import Attachments
 from proactor_trio.proactor.delivery import Delivery
 from proactor_trio.proactor.errors import CancelCause, CompletionErrors, FailedPrecondition
-from proactor_trio.proactor.operation import OperationState
+from proactor_trio.proactor.operation import Operation, OperationState
 from proactor_trio.proactor.poll_work import PollWork
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 #: How long `close()` waits for what it has cancelled.
 CLOSING_SECONDS: Final = 10.0
+
+#: How often `end_now()` polls; a cancelled receive has ended after the first or the second time.
+MOST_POLLS: Final = 100
 
 
 class Ending:
@@ -46,6 +49,21 @@ class Ending:
                 operation._cancel_cause = CancelCause.PROACTOR_CLOSED
                 self._proactor.cancel(operation)
         return False
+
+    def end_now(self, operation: Operation) -> None:
+        """Cancel one operation and poll, without waiting, until it has ended. What others raise, the next poll does.
+
+        Raises FailedPrecondition if it has not ended after MOST_POLLS: some operations end when they like.
+        """
+        self._proactor.cancel(operation)
+        for _ in range(MOST_POLLS):
+            if operation.state is OperationState.DONE:
+                return
+            try:
+                self._proactor.poll(0)
+            except Exception as error:
+                self._delivery.errors.kept.append(error)
+        raise FailedPrecondition(f"{operation!r} does not end at once")
 
     def wait(self, seconds: float) -> CompletionErrors:
         """Poll until everything has ended; returns what completion functions raised.

@@ -216,6 +216,11 @@ class Proactor:
         self._backend.forget(socket.descriptor)
         socket.close()
 
+    def release_unused(self, socket: Socket) -> int:
+        """Give up a socket's descriptor and return it. Owner thread only; the caller knows that nothing is pending."""
+        self._backend.forget(socket.descriptor)
+        return socket.detach()
+
     def prepare(self, operations: Sequence[Operation]) -> None:
         """The first half of `submit()`: refuse a wrong batch whole. What it has prepared can still be withdrawn."""
         self._check_usable()
@@ -435,6 +440,10 @@ class Proactor:
         """Whether the backend performs operations of this kind."""
         return kind in self._native_kinds
 
+    def has_native_multishot(self, kind: Kind) -> bool:
+        """Whether the backend performs the MULTISHOT form of this kind by itself."""
+        return kind in self._backend.native_multishot
+
     @property
     def is_closed(self) -> bool:
         """Whether it was closed."""
@@ -538,6 +547,10 @@ class Proactor:
         self._backend.close()
         if errors.kept:
             errors.raise_kept()
+
+    def end_now(self, operation: Operation) -> None:
+        """Cancel an operation that ends when it is told to, and see to its end, without waiting. Owner thread."""
+        self._ending.end_now(operation)
 
     def end_everything(self) -> bool:
         """Ask all that is in flight to end; True: nothing is, and `close()` has nothing to wait for. Owner thread.

@@ -259,6 +259,16 @@ class Socket:
                 self.descriptor = -1
                 self._state = _CLOSED
 
+    def detach(self) -> int:
+        """Give up the descriptor and return it. Only while nothing is pending on it; it counts as closed then."""
+        if self.closed:
+            return -1
+        if self.registration is not None:
+            self.registration.end()
+        descriptor = self._detach()
+        self._state = _CLOSED
+        return descriptor
+
     # For operations ----------------------------------------------------------------------------------------------
 
     def happened(self, event: str) -> None:

@@ -1,49 +1,47 @@
-"""SocketStream and SocketListener: a connected and a listening socket.
+"""SocketStream: a connected socket as a byte stream.
 
-The walk of a receive: `receive_some()` → `perform()` → `Proactor.submit_one()` → the backend, and back through the
-completion hook. The stream keeps one receive operation and submits it again for each call, so that a receive
-allocates nothing but its result.
+The walk of a receive: `receive_some()` → `perform` without a generator in between → the backend, and back through the
+completion hook. After the first messages the kernel goes on receiving by itself (sockets/received.py), and the walk
+begins with what has come already.
 
 A send first asks the kernel to take what it can at once, which for a socket is nearly always everything; only what is
-left becomes an operation. Both ways are checkpoints, and a send that was cancelled has sent nothing if it was cancelled
-before; one that is cancelled half-way leaves the stream in an unknown state, as with any byte stream.
+left becomes an operation, on the memory of the caller, who waits. A large send of bytes that cannot change, on a socket
+that was given SO_ZEROCOPY, is an operation from the start: the network card may read the memory then, and the task goes
+on while it does. Both ways are checkpoints. A send that is cancelled half-way leaves the stream in an unknown state, as
+with any byte stream.
+
+A socket that is none of ours (made by a socket factory, for tests) is used by its own methods (virtual.py).
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import socket as stdlib_socket
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from proactor_trio._kernel.context import CONTEXT, current_run
 from proactor_trio._kernel.errors import BrokenResourceError, BusyResourceError
 from proactor_trio._kernel.interrupts import enable_ki_protection
 from proactor_trio._kernel.perform import exception_for, perform_uncancellable
-from proactor_trio._kernel.traps import PARK, checkpoint, checkpoint_if_cancelled
-from proactor_trio.abc import HalfCloseableStream, Listener
+from proactor_trio._kernel.traps import PARK, PASS, YIELD, checkpoint, checkpoint_if_cancelled
+from proactor_trio.abc import HalfCloseableStream
 from proactor_trio.backends.contract import PollEvents
 from proactor_trio.proactor.arguments import readable_view
 from proactor_trio.proactor.errors import ClosedResourceError
-from proactor_trio.proactor.operation import OperationState
-from proactor_trio.proactor.operations.net import LARGEST_RECEIVE_BYTES, Accept, RecvBytes, Send, SocketClose
+from proactor_trio.proactor.operations.net import LARGEST_RECEIVE_BYTES, Send, SocketClose
 from proactor_trio.proactor.operations.scheduling import HandlePoll
 from proactor_trio.proactor.socket import Socket
+from proactor_trio.sockets.native_socket import NativeSocket
+from proactor_trio.sockets.received import Received
+from proactor_trio.sockets.socket_type import SocketType
 
 DEFAULT_RECEIVE_BYTES: Final = 64 * 1024
 
 #: With more than this unsent in the kernel a socket does not count as writable.
 UNSENT_BYTES: Final = 16 * 1024
 
-# What accept(2) may report about one connection, or about the moment, without the listener being broken.
-_IGNORABLE_ACCEPT_ERRORS: Final = frozenset(
-    getattr(errno, name)
-    for name in (
-        "EPERM", "ECONNABORTED", "EPROTO", "ENETDOWN", "ENOPROTOOPT", "EHOSTDOWN", "ENONET", "EHOSTUNREACH",
-        "EOPNOTSUPP", "ENETUNREACH",
-    )
-    if hasattr(errno, name)
-)  # fmt: skip
+#: From here on not copying is worth the second completion that says that the memory is free.
+ZERO_COPY_BYTES: Final = 16 * 1024
 
 
 def _broken(error: OSError, what: str) -> BrokenResourceError:
@@ -62,43 +60,59 @@ def _stream_error(error: BaseException, what: str) -> BaseException:
 class SocketStream(HalfCloseableStream):
     """A connected stream socket. One task may send and one may receive at a time.
 
-    socket: a proactor Socket, connected; the stream owns it from now on. TCP sockets get TCP_NODELAY, and
+    socket: a connected socket of proactor_trio.socket, or one of the proactor; the stream owns it from now on, and
+        whoever goes on using the latter goes past the stream. TCP sockets get TCP_NODELAY, and
         TCP_NOTSENT_LOWAT where the system has it, so that "might not block" means that there is room.
     """
 
-    __slots__ = ("__weakref__", "_is_shared", "_receive", "_sending", "_sent_eof", "_socket")
+    __slots__ = ("__weakref__", "_is_shared", "_received", "_sending", "_sent_eof", "_socket", "_socket_object")
 
-    def __init__(self, socket: Socket) -> None:
-        if not isinstance(socket, Socket):
-            raise TypeError(f"socket must be a proactor_trio.proactor.Socket, not {type(socket).__name__}")
-        if socket.type != stdlib_socket.SOCK_STREAM:
+    def __new__(cls, socket: SocketType | Socket) -> SocketStream:
+        if isinstance(socket, SocketType) and not isinstance(socket, NativeSocket):
+            from proactor_trio.streams.virtual import VirtualSocketStream
+
+            return object.__new__(VirtualSocketStream)
+        return object.__new__(cls)
+
+    def __init__(self, socket: SocketType | Socket) -> None:
+        if isinstance(socket, NativeSocket):
+            owned, received = socket.for_stream()
+        elif isinstance(socket, Socket):
+            owned, received = socket, Received(socket)
+            received.share()  # whoever made it may still use it, past us
+        else:
+            raise TypeError(f"socket must be a proactor_trio.socket.SocketType, not {type(socket).__name__}")
+        if owned.type != stdlib_socket.SOCK_STREAM:
             raise ValueError("socket must be a stream socket (SOCK_STREAM)")
-        socket.getpeername()  # raises OSError if it is not connected
-        set_stream_options(socket)
-        socket.keeps_failure = False  # a stream reports what the kernel says each time
-        self._own(socket)
-        self._is_shared = True  # whoever made it may still use it
+        owned.getpeername()  # raises OSError if it is not connected
+        set_stream_options(owned)
+        owned.keeps_failure = False  # a stream reports what the kernel says each time
+        self._own(owned, received, socket if isinstance(socket, NativeSocket) else None)
+        self._is_shared = isinstance(socket, Socket)
 
     @classmethod
-    def _from_accepted(cls, socket: Socket) -> SocketStream:
-        """For a connected socket that has its options already."""
-        stream = cls.__new__(cls)
-        stream._own(socket)
+    def from_accepted(cls, socket: Socket) -> SocketStream:
+        """For a connected socket that has its options already, and that nobody else knows."""
+        stream = object.__new__(cls)
+        stream._own(socket, Received(socket), None)
         return stream
 
-    def _own(self, socket: Socket) -> None:
+    def _own(self, socket: Socket, received: Received, socket_object: NativeSocket | None) -> None:
         self._socket = socket
+        self._socket_object = socket_object
         self._is_shared = False
-        self._receive = RecvBytes(socket, DEFAULT_RECEIVE_BYTES)
-        self._receive.descriptor = socket.descriptor
+        self._received = received
         self._sending = False
         self._sent_eof = False
 
     @property
-    def socket(self) -> Socket:
-        """The socket. Operations on it go past the stream."""
-        self._is_shared = True
-        return self._socket
+    def socket(self) -> SocketType:
+        """The socket. What the stream has received and nobody has taken, its receives give first."""
+        if self._socket_object is None:
+            self._socket_object = NativeSocket(self._socket, self._received)
+            if self._is_shared:
+                self._socket_object.fileno()
+        return self._socket_object
 
     @enable_ki_protection
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
@@ -107,16 +121,15 @@ class SocketStream(HalfCloseableStream):
         Raises BusyResourceError if another task receives, ClosedResourceError if it was or is being closed,
         BrokenResourceError if the connection failed. Cancelled: no byte was lost.
         """
-        receive = self._receive
-        state = receive.state
-        if state is not OperationState.DONE and state is not OperationState.NEW:
+        received = self._received
+        if received.is_busy:
             raise BusyResourceError("another task is already receiving from this stream")
         if max_bytes is None:
-            receive.length = DEFAULT_RECEIVE_BYTES
-        elif isinstance(max_bytes, int) and max_bytes >= 1:
-            receive.length = max_bytes if max_bytes < LARGEST_RECEIVE_BYTES else LARGEST_RECEIVE_BYTES
-        else:
-            _refuse_max_bytes(max_bytes)
+            max_bytes = DEFAULT_RECEIVE_BYTES
+        elif not isinstance(max_bytes, int) or max_bytes < 1:
+            refuse_max_bytes(max_bytes)
+        elif max_bytes > LARGEST_RECEIVE_BYTES:
+            max_bytes = LARGEST_RECEIVE_BYTES
         run = CONTEXT.run
         if run is None or run.task is None:
             raise RuntimeError("must be called from async context")
@@ -126,17 +139,32 @@ class SocketStream(HalfCloseableStream):
         if self._socket.closed:
             await checkpoint()
             raise ClosedResourceError("this stream was closed")
-        # perform(), without a generator in between.
-        run.proactor.submit_prepared(receive)
-        receive.waiter = task
-        task.waiting = receive
-        await PARK
-        if receive.error is None:
-            return receive.result  # type: ignore[no-any-return]
+        received.is_busy = True
         try:
-            raise _stream_error(exception_for(task, receive.error), "receiving failed")
+            if received.head or received.end is not None:
+                await YIELD
+                if self._socket.closed:
+                    raise ClosedResourceError("another task closed this stream")
+            while True:
+                if received.head:
+                    return received.take(max_bytes)
+                end = received.end
+                if end is not None:
+                    received.end = None
+                    if end == b"":
+                        return b""
+                    raise _stream_error(exception_for(task, end), "receiving failed")  # type: ignore[arg-type]
+                if task.cancel_pending:
+                    raise task.pending_exception()
+                # perform(), without a generator in between.
+                if not received.identifier:
+                    received.arm(run.proactor, max_bytes)
+                received.task = task
+                task.waiting = received.withdraw if received.flags else received
+                await PARK
         finally:
-            del task, run, receive
+            received.is_busy = False
+            del task, run, received
 
     @enable_ki_protection
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
@@ -159,15 +187,17 @@ class SocketStream(HalfCloseableStream):
             await checkpoint_if_cancelled()
         self._sending = True
         try:
-            try:
-                sent = os.write(self._socket.descriptor, data)
-            except BlockingIOError:
+            if self._socket.zero_copy and memoryview(data).nbytes >= ZERO_COPY_BYTES:
                 sent = 0
+            else:
+                try:
+                    sent = os.write(self._socket.descriptor, data)
+                except BlockingIOError:
+                    sent = 0
             if sent != (len(data) if type(data) is bytes else memoryview(data).nbytes):
                 await self._send_rest(data, sent)
             else:
-                run.make_runnable(task)
-                await PARK
+                await PASS
         except OSError as error:
             raise _broken(error, "sending failed") from error
         finally:
@@ -215,29 +245,21 @@ class SocketStream(HalfCloseableStream):
     @enable_ki_protection
     async def aclose(self) -> None:
         """Close the socket. Tasks that use it get ClosedResourceError. Closed also when cancelled."""
-        state = self._receive.state
-        if (
-            self._is_shared
-            or self._sending
-            or self._socket.closed
-            or (state is not OperationState.DONE and state is not OperationState.NEW)
-        ):
+        if self._is_shared or self._sending or self._socket.closed or not self._is_quiet():
             await close_socket(self._socket)
             return
         # Nobody but this stream has ever used the socket, and nothing is pending: there is nothing to be cancelled.
         current_run().proactor.close_unused(self._socket)
         await checkpoint()
 
+    def _is_quiet(self) -> bool:
+        if self._received.is_armed:
+            return False
+        return self._socket_object is None or self._socket_object.is_unused()
+
     def setsockopt(self, level: int, option: int, value: int | bytes | None = None, length: int | None = None) -> None:
         """Set an option of the socket, as socket.socket.setsockopt."""
-        if length is None:
-            if value is None:
-                raise TypeError("invalid value for argument 'value', must not be None when specifying length")
-            self._socket.setsockopt(level, option, value)
-        elif value is not None:
-            raise TypeError(f"invalid value for argument 'value': {value!r}, must be None when specifying optlen")
-        else:
-            self._socket.setsockopt(level, option, value, length)
+        self.socket.setsockopt(level, option, value, length)
 
     def getsockopt(self, level: int, option: int, buffersize: int = 0) -> int | bytes:
         """An option of the socket, as socket.socket.getsockopt."""
@@ -246,11 +268,17 @@ class SocketStream(HalfCloseableStream):
         )
         return result
 
+    def __del__(self) -> None:
+        # A receive that is armed would keep the socket open for ever.
+        received = getattr(self, "_received", None)
+        if received is not None and received.identifier:
+            received.disarm()
+
     def __repr__(self) -> str:
         return f"<SocketStream on {self._socket!r}>"
 
 
-def set_stream_options(socket: Socket) -> None:
+def set_stream_options(socket: Socket | SocketType) -> None:
     """Small sends go out at once, and few bytes wait unsent in the kernel; no effect on sockets that are not TCP."""
     if socket.family != stdlib_socket.AF_UNIX:
         socket.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_NODELAY, 1)
@@ -258,7 +286,8 @@ def set_stream_options(socket: Socket) -> None:
             socket.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
 
 
-def _refuse_max_bytes(max_bytes: object) -> None:
+def refuse_max_bytes(max_bytes: object) -> NoReturn:
+    """Raise for what is no number of bytes."""
     if not isinstance(max_bytes, int):
         raise TypeError(f"max_bytes must be an integer, not {type(max_bytes).__name__}")
     raise ValueError(f"max_bytes must be at least 1, not {max_bytes}")
@@ -276,61 +305,3 @@ async def close_socket(socket: Socket) -> None:
         await perform_uncancellable(SocketClose(socket))
     except OSError:
         return
-
-
-class SocketListener(Listener[SocketStream]):
-    """A listening stream socket. socket: a proactor Socket on which `listen()` was called; owned from now on."""
-
-    __slots__ = ("__weakref__", "_accept", "_options_are_inherited", "socket")
-
-    def __init__(self, socket: Socket) -> None:
-        if not isinstance(socket, Socket):
-            raise TypeError(f"socket must be a proactor_trio.proactor.Socket, not {type(socket).__name__}")
-        if socket.type != stdlib_socket.SOCK_STREAM:
-            raise ValueError("socket must be a stream socket (SOCK_STREAM)")
-        if not socket.getsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_ACCEPTCONN):
-            raise ValueError("socket must be listening")
-        set_stream_options(socket)
-        socket.keeps_failure = False  # its connections inherit that
-        self.socket = socket
-        self._accept = Accept(socket)
-        self._options_are_inherited: bool | None = None
-
-    @enable_ki_protection
-    async def accept(self) -> SocketStream:
-        """Wait for a connection. Errors of single connections are passed over.
-
-        Raises ClosedResourceError when it was or is being closed, OSError when the process or the system has no more
-        descriptors or memory; it can be called again then. Several tasks may wait at a time.
-        """
-        if self.socket.closed:
-            await checkpoint()
-            raise ClosedResourceError("this listener was closed")
-        idle = self._accept.state is OperationState.NEW or self._accept.state is OperationState.DONE
-        accept = self._accept if idle else Accept(self.socket)
-        while True:
-            try:
-                accepted: Socket = await accept
-            except OSError as error:
-                if error.errno not in _IGNORABLE_ACCEPT_ERRORS:
-                    raise
-            else:
-                accept.result = None
-                return self._stream_of(accepted)
-
-    def _stream_of(self, connection: Socket) -> SocketStream:
-        """Linux hands a listener's options on to its connections; the first one shows whether this system does."""
-        if self._options_are_inherited is None and connection.family != stdlib_socket.AF_UNIX:
-            inherited = connection.getsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_NODELAY)
-            self._options_are_inherited = bool(inherited)
-        if self._options_are_inherited is False:
-            set_stream_options(connection)
-        return SocketStream._from_accepted(connection)
-
-    @enable_ki_protection
-    async def aclose(self) -> None:
-        """Stop listening. A task that waits in accept() gets ClosedResourceError."""
-        await close_socket(self.socket)
-
-    def __repr__(self) -> str:
-        return f"<SocketListener on {self.socket!r}>"

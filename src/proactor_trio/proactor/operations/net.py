@@ -298,11 +298,18 @@ class RecvBytes(ConnectionOperation):
 
     max_bytes: the most to return. Where the kernel can, no memory is held while nothing arrives.
     It cannot have a successor in a chain: its result has no length that would be short.
+
+    With MULTISHOT each piece is delivered as it comes, and `max_bytes` is about how much it takes in all. The piece
+    that reaches that is delivered without MORE, and so is one after which the system goes on no longer, the first one
+    where it has no such receives: submit it again for more. The end of the stream, b"", is final. A cancellation loses
+    nothing: what came before it was delivered. Not every kernel can count (Linux 6.17 can); until it is cancelled, it
+    takes whatever the peer sends there. ResourceExhausted by the kernel (ENOBUFS) is an OSError, and loses nothing.
     """
 
     __slots__ = ()
     kind = Kind.RECV_BYTES
     can_be_linked = False
+    can_be_multishot = True
 
     def __init__(
         self,
@@ -323,6 +330,9 @@ class RecvBytes(ConnectionOperation):
         self.descriptor = socket.descriptor
         check_integer(self.length, "max_bytes", 1, sys.maxsize)
         self.length = min(self.length, LARGEST_RECEIVE_BYTES)
+
+    def _is_last(self, result: int) -> bool:
+        return True  # what the system has ended is not begun again here: its owner may not want more
 
     def _finish(self, result: int) -> bytes:
         received: bytes = self.data
