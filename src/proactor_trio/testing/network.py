@@ -5,9 +5,9 @@ from __future__ import annotations
 import socket as stdlib_socket
 from typing import Any, Final
 
-from proactor_trio.proactor.operations.net import Connect
-from proactor_trio.proactor.socket import Socket
-from proactor_trio.streams.socket_stream import SocketListener, SocketStream
+from proactor_trio.sockets.opening import socket
+from proactor_trio.streams.socket_listener import SocketListener
+from proactor_trio.streams.socket_stream import SocketStream
 
 #: Addresses that mean "all of this machine's" where one listens, and where one can be reached then.
 _REACHABLE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -22,10 +22,10 @@ async def open_stream_to_socket_listener(socket_listener: SocketListener) -> Soc
     address: Any = listening.getsockname()
     if listening.family in (stdlib_socket.AF_INET, stdlib_socket.AF_INET6):
         address = (_REACHABLE.get(address[0], address[0]), *address[1:])
-    socket = Socket(listening.family, stdlib_socket.SOCK_STREAM)
+    connecting = socket(listening.family, stdlib_socket.SOCK_STREAM)
     try:
-        await Connect(socket, address)
-        return SocketStream(socket)
+        await connecting.connect(address)
+        return SocketStream(connecting)
     except BaseException:
-        socket.close()
+        connecting.close()
         raise
