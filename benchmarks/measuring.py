@@ -1,8 +1,9 @@
 """What a workload is, and how it is measured: interleaved rounds, fresh child processes, ratios per round.
 
 Rules:
-1. A number is CPU time (user + system, all threads of the measured process) for one unit of work. Wall
-   time and requests per second are never used: on a shared machine they measure the neighbours.
+1. A number is CPU time (user + system, all threads of the measured process) for one unit of work, or the
+   memory that it takes. Wall time and requests per second are never used: on a shared machine they
+   measure the neighbours.
 2. Rounds are interleaved (A B C D, A B C D, ...). A ratio is taken inside one round, between runs that
    were neighbours in time; the median of these ratios is the result, not the ratio of two medians.
 3. A contender that cannot run is kept with its reason. One that fails in a later round keeps the rounds it
@@ -57,16 +58,21 @@ class Sample:
     """One measurement of one row by one contender."""
 
     units: int
-    cpu_ns: int
-    user_share: float | None
+    cpu_ns: int | None = None
+    user_share: float | None = None
     """The part of the CPU time spent outside the kernel, as the kernel's tick sampled it."""
-    sleeps: int
+    sleeps: int | None = None
     """How often the process went to sleep."""
+    memory_bytes: int | None = None
+    """Instead of CPU time: the memory that all units together take."""
 
     @property
-    def microseconds(self) -> float:
-        """CPU microseconds for one unit."""
-        return self.cpu_ns / self.units / 1000
+    def figure(self) -> float:
+        """CPU microseconds for one unit, or bytes where memory is measured."""
+        if self.cpu_ns is not None:
+            return self.cpu_ns / self.units / 1000
+        assert self.memory_bytes is not None
+        return self.memory_bytes / self.units
 
 
 @contextmanager
@@ -95,6 +101,8 @@ class Workload:
     """Called in the parent with the names of workload and contender, and the parameters; one sample a row."""
     prepare: Callable[[], AbstractContextManager[dict[str, Any]]] = nothing_to_prepare
     """Entered around all rounds; gives further parameters."""
+    quantity: str = "CPU microseconds"
+    """What the figures of its samples are."""
 
     def parameters(self, *, quick: bool) -> dict[str, Any]:
         """The parameters of a run."""
@@ -114,9 +122,9 @@ class Outcome:
     reason: str | None = None
     """Why rounds are missing."""
 
-    def microseconds(self, row: str) -> list[float]:
+    def figures(self, row: str) -> list[float]:
         """The figures of all measured rounds."""
-        return [samples[row].microseconds for samples in self.rounds if samples is not None]
+        return [samples[row].figure for samples in self.rounds if samples is not None]
 
     def user_share(self, row: str) -> float | None:
         """The median part of user time, where it was sampled."""
@@ -124,16 +132,16 @@ class Outcome:
         known = [share for share in shares if share is not None]
         return statistics.median(known) if known else None
 
-    def sleeps_per_unit(self, row: str) -> float:
-        """The median over all measured rounds."""
-        return statistics.median(
-            samples[row].sleeps / samples[row].units for samples in self.rounds if samples is not None
-        )
+    def sleeps_per_unit(self, row: str) -> float | None:
+        """The median over all measured rounds, where sleeps were counted."""
+        measured = [samples[row] for samples in self.rounds if samples is not None]
+        counted = [sample.sleeps / sample.units for sample in measured if sample.sleeps is not None]
+        return statistics.median(counted) if counted else None
 
     def ratio(self, row: str, baseline: Outcome) -> float | None:
         """The median of the ratios within each round that both have; None if there is no such round."""
         ratios = [
-            mine[row].microseconds / theirs[row].microseconds
+            mine[row].figure / theirs[row].figure
             for mine, theirs in zip(self.rounds, baseline.rounds, strict=True)
             if mine is not None and theirs is not None
         ]

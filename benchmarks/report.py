@@ -31,10 +31,10 @@ def machine_line() -> str:
 def print_workload(workload: Workload, outcomes: Sequence[Outcome], rounds: int) -> None:
     """Print one table for each row of the workload."""
     print(f"\n{workload.name}: {workload.title}")
-    print(f"CPU microseconds per {workload.unit}; interleaved rounds: {rounds}")
+    print(f"{workload.quantity} per {workload.unit}; interleaved rounds: {rounds}")
     for row in workload.rows:
         print()
-        _print_row(workload, row, [outcome for outcome in outcomes if outcome.microseconds(row)])
+        _print_row(workload, row, [outcome for outcome in outcomes if outcome.figures(row)])
     _print_missing(outcomes)
     sys.stdout.flush()
 
@@ -59,7 +59,7 @@ def _print_missing(outcomes: Sequence[Outcome]) -> None:
 
 def _outcome_line(workload: Workload, row: str, outcome: Outcome, outcomes: Sequence[Outcome]) -> str:
     name = f"    {outcome.contender.name:<34}"
-    figures = outcome.microseconds(row)
+    figures = outcome.figures(row)
     spread = f"{min(figures):.2f} - {max(figures):.2f}"
     share = outcome.user_share(row)
     user = "" if share is None else f"{100 * share:.0f} %"
@@ -68,7 +68,8 @@ def _outcome_line(workload: Workload, row: str, outcome: Outcome, outcomes: Sequ
         f"{'' if ratios[baseline] is None else f'{ratios[baseline]:.2f}':>20}" for baseline in workload.baselines
     )
     remarks = ", ".join(verdicts(workload, row, outcome, ratios))
-    sleeps = f"{outcome.sleeps_per_unit(row):.3f}"
+    sleeps_per_unit = outcome.sleeps_per_unit(row)
+    sleeps = "" if sleeps_per_unit is None else f"{sleeps_per_unit:.3f}"
     return f"{name}{statistics.median(figures):>9.2f}{spread:>19}{user:>7}{sleeps:>8}{columns}   {remarks}"
 
 
@@ -99,6 +100,7 @@ def as_json(workload: Workload, outcomes: Sequence[Outcome], parameters: dict[st
     """All figures of a workload."""
     return {
         "title": workload.title,
+        "quantity": workload.quantity,
         "unit": workload.unit,
         "parameters": parameters,
         "contenders": {
@@ -113,9 +115,9 @@ def as_json(workload: Workload, outcomes: Sequence[Outcome], parameters: dict[st
 
 def _row_as_json(workload: Workload, row: str, outcome: Outcome, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     ratios = ratios_to_baselines(workload, row, outcome, outcomes)
-    figures = outcome.microseconds(row)
+    figures = outcome.figures(row)
     return {
-        "median_us": statistics.median(figures) if figures else None,
+        "median": statistics.median(figures) if figures else None,
         "rounds": [None if samples is None else asdict(samples[row]) for samples in outcome.rounds],
         "ratios": ratios,
         "marks": [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import accept, echo, files, scheduler, synchronisation
+from . import accept, echo, files, many_tasks, scheduler, synchronisation
 from .measuring import Workload
 
 ALL: tuple[Workload, ...] = (
@@ -10,6 +10,8 @@ ALL: tuple[Workload, ...] = (
     accept.WORKLOAD,
     scheduler.WORKLOAD,
     synchronisation.WORKLOAD,
+    many_tasks.WORKLOAD,
+    many_tasks.MEMORY_WORKLOAD,
     files.WORKLOAD,
 )
 BY_NAME: dict[str, Workload] = {workload.name: workload for workload in ALL}

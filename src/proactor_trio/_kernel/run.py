@@ -187,16 +187,18 @@ class Run:
             self._make_entered_calls()
         if not self.runq and self._idle_reason is not None:
             self._tell_idle()
+        instruments = self.instruments
         batch = self.runq
-        self.runq = []
+        runq: list[Task] = []
+        self.runq = runq
         if len(batch) > 1 and batch_order.random() < 0.5:
             batch.reverse()
         for task in batch:
             self.task = task
             task.waiting = None
             error = task.next_exception
-            if self.instruments.any:
-                self.instruments.call("before_task_step", task)
+            if instruments.any:
+                instruments.call("before_task_step", task)
             try:
                 if error is None:
                     message = task.context.run(task.send, None)
@@ -221,18 +223,19 @@ class Run:
                     task.next_exception = task.pending_exception()
                 else:
                     task.waiting = CHECKPOINT
-                self.make_runnable(task)
-            elif message is PASSING:
-                self.make_runnable(task)
+                runq.append(task)
             elif message is PARKED:
                 if task.cancel_pending:
                     self.task = None
                     task.deliver_cancellation()
             else:
-                task.next_exception = foreign_yield_error(message)
-                self.make_runnable(task)
-            if self.instruments.any:
-                self.instruments.call("after_task_step", task)
+                if message is not PASSING:
+                    task.next_exception = foreign_yield_error(message)
+                runq.append(task)
+            if instruments.any:
+                if message is not PARKED:
+                    instruments.call("task_scheduled", task)
+                instruments.call("after_task_step", task)
         self.task = None
 
     def finish(self) -> None:
