@@ -36,7 +36,10 @@ async def copy_blocks(source: proactor_trio.AsyncFile, target: proactor_trio.Asy
 
 async def copy_file(source: Path, target: Path) -> int:
     """Copy a file and bring it to the device; the number of bytes."""
-    async with await proactor_trio.open_file(source) as reading, await proactor_trio.open_file(target, "wb") as writing:
+    async with (
+        await proactor_trio.open_file(source, "rb", 0) as reading,
+        await proactor_trio.open_file(target, "wb", 0) as writing,
+    ):
         length = os.fstat(reading.fileno()).st_size
         offsets = iter(range(0, length, BLOCK_BYTES))
         async with proactor_trio.open_nursery() as nursery:

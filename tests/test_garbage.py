@@ -46,11 +46,14 @@ async def test_a_connection_leaves_no_cyclic_garbage(collector_off: None) -> Non
         nursery.cancel_scope.cancel()
 
 
-async def test_an_opened_file_leaves_no_cyclic_garbage(collector_off: None, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("mode", "buffering"), [("r", -1), ("rb", -1), ("rb", 0)])
+async def test_an_opened_file_leaves_no_cyclic_garbage(
+    collector_off: None, tmp_path: Path, mode: str, buffering: int
+) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"x")
     gc.collect()
     for _ in range(20):
-        async with await proactor_trio.open_file(path) as file:
-            assert await file.read() == b"x"
+        async with await proactor_trio.open_file(path, mode, buffering) as file:
+            assert len(await file.read()) == 1
     assert gc.collect() < 20

@@ -17,9 +17,11 @@ import pytest
 
 from cts.support import LOOPBACK, Sockets, until_asleep
 from proactor_trio import (
+    AsyncFile,
     CancelScope,
     SocketListener,
     SocketStream,
+    open_file,
     open_nursery,
     open_tcp_listeners,
 )
@@ -173,6 +175,12 @@ def existing(path: Path, mode: str, contents: bytes = b"0123456789") -> Path:
     if "x" not in mode:
         path.write_bytes(contents)
     return path
+
+
+async def open_raw(file: Any, mode: str = "rb") -> AsyncFile:
+    """An unbuffered file."""
+    opened: AsyncFile = await open_file(file, mode, 0)
+    return opened
 
 
 LINKED = OperationFlags.LINKED

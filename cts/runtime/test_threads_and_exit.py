@@ -356,7 +356,7 @@ def test_runs_that_are_cancelled_in_the_middle_of_everything_leave_nothing_behin
                 await receive_exactly(far, 10_000)
 
     async def copy() -> None:
-        async with await open_file(tmp_path / "file", "r+b") as file:
+        async with await open_file(tmp_path / "file", "r+b", 0) as file:
             while True:
                 await file.pwrite(await file.pread(100_000, 0), 500_000)
 

@@ -91,6 +91,7 @@ class Kind(IntEnum):
     MAKE_DIRECTORY = 27
     SPLICE = 28
     RECV_POOL = 29
+    FILE_CONTENTS = 30
 
 
 class OperationFlags(IntFlag):
@@ -210,6 +211,7 @@ class OperationFields:
     | RECV_FROM    | descriptor, socket, view                         | bytes received; `data`: see below       |
     | SEND_TO      | descriptor, socket, view, address, ...           | bytes sent                              |
     | RECV_POOL    | descriptor, socket, buffer_group, flags          | bytes in buffer `buffer_index`, 0: none |
+    | FILE_CONTENTS| path, view                                       | bytes read from the file's beginning    |
 
     SEND and SEND_TO also read `message_flags` and `zero_copy`; with MSG_DONTWAIT among the former a backend may report
     -EAGAIN instead of waiting, and the proactor begins it again. SEND_TO has its destination in both `address` and
@@ -222,6 +224,7 @@ class OperationFields:
     `socket` stands for the file behind a socket's descriptor: another object, another file; its `family` is known.
     Both kinds of close detach the descriptor from its owner when they begin; until a backend closes it, it stays what
     it was.
+    FILE_CONTENTS opens, reads and closes; nothing stays open however it ends. What has no positions is -ESPIPE.
     FILE_STATUS leaves an os.stat_result or the 256 bytes of a struct statx. `mode` of RENAME and UNLINK are the flags
     of renameat2(2) and unlinkat(2), that of FILE_ALLOCATE those of fallocate(2).
     `deadline` is in seconds on the clock of `time.monotonic()`. `offset` is a byte position; there is no current

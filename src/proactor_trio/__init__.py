@@ -20,7 +20,11 @@ from proactor_trio.channels.memory_channel import (
     MemorySendChannel,
     open_memory_channel,
 )
-from proactor_trio.files.file import AsyncFile, open_file
+from proactor_trio.files.buffered import AsyncBufferedFile
+from proactor_trio.files.opening import open_file
+from proactor_trio.files.raw import AsyncFile
+from proactor_trio.files.text import AsyncTextFile
+from proactor_trio.files.wrapping import AsyncIOWrapper, wrap_file
 from proactor_trio.proactor.errors import ClosedResourceError
 from proactor_trio.processes.process import Process
 from proactor_trio.processes.run_process import run_process
@@ -51,7 +55,10 @@ from proactor_trio.timeouts import (
 
 __all__ = [
     "TASK_STATUS_IGNORED",
+    "AsyncBufferedFile",
     "AsyncFile",
+    "AsyncIOWrapper",
+    "AsyncTextFile",
     "BrokenResourceError",
     "BusyResourceError",
     "CancelScope",
@@ -111,6 +118,7 @@ __all__ = [
     "socket",
     "testing",
     "to_thread",
+    "wrap_file",
 ]
 
 __version__ = "0.1.0"

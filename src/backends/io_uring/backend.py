@@ -58,6 +58,7 @@ from proactor_trio.backends.io_uring.repeated_cancels import RepeatedCancels
 from proactor_trio.backends.io_uring.ring import Ring
 from proactor_trio.backends.io_uring.silent_chains import SilentChains, silent_steps
 from proactor_trio.backends.io_uring.wait_event import WaitEvent
+from proactor_trio.backends.io_uring.whole_files import CONTENTS_ENTRIES, WholeFiles, is_step
 from proactor_trio.backends.io_uring.zero_copy import ZeroCopySends
 
 # User data of our own entries. Operations have positive identifiers; a cancel carries its target with the sign bit.
@@ -68,8 +69,8 @@ _CANCEL_BIT: Final = 1 << 63
 _MORE: Final = int(CompletionFlags.MORE)
 _INTERRUPTED_TURNS: Final = frozenset((-errno.EINTR, -errno.EAGAIN, -errno.EBUSY))
 _CLOSE_ENTRIES: Final = 2
-#: A close, and an operation with a deadline, need two entries at once.
-_SMALLEST_QUEUE: Final = 2
+#: A close and an operation with a deadline need two entries at once, the contents of a file three.
+_SMALLEST_QUEUE: Final = 3
 #: Workers of the kernel for files (0: as many as it likes, four times the processors) and for what may take for ever.
 _WORKERS: Final = Struct("<II")
 _LARGEST_UNBOUNDED_WORKERS: Final = 64
@@ -114,6 +115,8 @@ class IoUringBackend(Backend):
         self.native_kinds = encode.encodable_kinds(opcodes, options.allowed)
         if not has_buffer_rings(ring):
             self.native_kinds -= {Kind.RECV_POOL}
+        if not self._is_native(Capability.FIXED_FILES):
+            self.native_kinds -= {Kind.FILE_CONTENTS}
         self.native_multishot = multishot_kinds(opcodes) if self._is_native(Capability.MULTISHOT) else frozenset()
         self._links = self._is_native(Capability.LINKED_OPERATIONS)
         self.native_deadlines = self._links
@@ -137,7 +140,9 @@ class IoUringBackend(Backend):
         #: Whether the kernel ends a multishot receive by itself (Linux 6.17); known when it has refused to.
         self._counts_receives = True
         self._zero_copy = ZeroCopySends(complete)
-        self._fixed_files: FixedFiles | None = None
+        self._fixed_files = FixedFiles(ring)
+        self._has_registered_files = False
+        self._whole_files = WholeFiles(complete, options.in_flight, ring, self._fixed_files)
         self._wait_event: WaitEvent | None = None
         self._choose_encoders()
         #: The postponed operation that is just being started again.
@@ -160,7 +165,7 @@ class IoUringBackend(Backend):
             encoders = with_zero_copy(encoders)
         if self._registered_buffers is not None:
             encoders = with_registered_buffers(encoders)
-        if self._fixed_files is not None:
+        if self._has_registered_files:
             encoders = with_fixed_files(encoders)
         self._encoders = encoders
 
@@ -187,7 +192,9 @@ class IoUringBackend(Backend):
         tail = ring.tail
         encoder = self._encoders[operation.kind]
         if encoder is encode.encode_close:
-            self._start_close(operation)
+            if not self._start_entries(operation):
+                operation.started = True
+                self._postponed.append(operation)
         elif tail != ring.limit or self._make_room(1):
             encoder(ring.sqes, (tail & ring.mask) << _SQE_SHIFT, operation, 0)
             operation.started = True
@@ -196,20 +203,22 @@ class IoUringBackend(Backend):
             operation.started = True
             self._postponed.append(operation)
 
-    def _start_close(self, operation: OperationFields) -> None:
+    def _start_entries(self, operation: OperationFields) -> bool:
+        """Start a kind that takes several entries at once. False: there was no room for them."""
+        if operation.kind is Kind.FILE_CONTENTS:
+            return self._make_room(CONTENTS_ENTRIES) and self._whole_files.start(operation)
         self._abort_postponed(operation.descriptor)
-        if self._fixed_files is not None and (place := operation.table_place()) is not None:
+        if (place := operation.table_place()) is not None:
             self._fixed_files.remove(place)
         if not self._make_room(_CLOSE_ENTRIES):
-            operation.started = True
-            self._postponed.append(operation)
-            return
+            return False
         ring = self._ring
         tail = ring.tail
         encode.encode_cancel_descriptor(ring.sqes, (tail & ring.mask) << _SQE_SHIFT, operation.descriptor, _IGNORED)
         encode.encode_close(ring.sqes, ((tail + 1) & ring.mask) << _SQE_SHIFT, operation, 0)
         operation.started = True
         ring.tail = tail + _CLOSE_ENTRIES
+        return True
 
     def _abort_postponed(self, descriptor: int) -> None:
         for operation in [waiting for waiting in self._postponed if waiting.descriptor == descriptor]:
@@ -266,8 +275,10 @@ class IoUringBackend(Backend):
         if operation in self._postponed:
             self._aborted.append(operation)
             self._postponed.remove(operation)
-        elif not self._make_room(1):
+        elif not self._make_room(2):
             self._repeated_cancels.add(operation)
+        elif operation.kind is Kind.FILE_CONTENTS:
+            self._whole_files.cancel(operation, operation.identifier | _CANCEL_BIT)
         else:
             ring = self._ring
             tail = ring.tail
@@ -480,6 +491,8 @@ class IoUringBackend(Backend):
             self._doorbell.answer()
             if not flags & c.CQE_MORE:
                 self._arm_wakeup()
+        elif is_step(identifier):
+            self._whole_files.completed(identifier, result)
         elif identifier & TIMEOUT_BIT and identifier > 0:
             self._handle_timeout(identifier - TIMEOUT_BIT, result)
         elif identifier < 0 and result == -errno.ENOENT:
@@ -541,14 +554,13 @@ class IoUringBackend(Backend):
         if report.support is not Support.NATIVE:
             place.reason = report.reason
             return
-        if self._fixed_files is None:
-            self._fixed_files = FixedFiles(self._ring)
+        if not self._has_registered_files:
+            self._has_registered_files = True
             self._choose_encoders()
         self._fixed_files.add(place, descriptor)
 
     def unregister_file(self, place: TablePlace) -> None:
-        if self._fixed_files is not None:
-            self._fixed_files.remove(place)
+        self._fixed_files.remove(place)
 
     def open_buffer_group(self, memory: memoryview, buffer_bytes: int, free: list[int]) -> BufferGroup | None:
         return self._groups.open(memory, buffer_bytes, free) if Kind.RECV_POOL in self.native_kinds else None
@@ -568,8 +580,7 @@ class IoUringBackend(Backend):
             self._reap_own_operations()
             self._zero_copy.wait(self._last_turn)
         self._receive_views = []
-        if self._fixed_files is not None:
-            self._fixed_files.remove_all()
+        self._fixed_files.remove_all()
         ring.close()
         self._groups.forget_all()
         if self._buffers is not None:

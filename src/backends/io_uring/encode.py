@@ -321,6 +321,7 @@ def encoder_table(*, provided_buffers: bool) -> list[Encoder]:
         Kind.MAKE_DIRECTORY: encode_files.encode_make_directory,
         Kind.SPLICE: encode_files.encode_splice,
         Kind.RECV_POOL: encode_receive_pool,
+        Kind.FILE_CONTENTS: encode_close,  # entries of their own, as a close has them: whole_files.py
     }
     return [table.get(kind, encode_nothing) for kind in Kind]
 
@@ -345,6 +346,8 @@ _OF_CAPABILITY: Final = {
     Capability.PROACTOR_MESSAGING: frozenset((Kind.MESSAGE,)),
     Capability.ABSOLUTE_TIMEOUT: frozenset((Kind.TIMER,)),
     Capability.MULTISHOT: frozenset((Kind.RECV_POOL,)),
+    Capability.FIXED_FILES: frozenset((Kind.FILE_CONTENTS,)),
+    Capability.LINKED_OPERATIONS: frozenset((Kind.FILE_CONTENTS,)),
 }
 
 

@@ -26,6 +26,8 @@ from proactor_trio.backends.io_uring.ring import Ring
 
 #: The places of the table, unless fewer descriptors are allowed.
 LARGEST_TABLE: Final = 4096
+#: How many of them are kept for files that are opened into the table, if it has twice as many.
+KEPT_FOR_CONTENTS: Final = 64
 
 _EMPTY: Final = -1
 _DESCRIPTOR: Final = Struct("<i")
@@ -54,15 +56,17 @@ _KINDS: Final = (
 class FixedFiles:
     """The table of one ring. Owner thread only."""
 
-    __slots__ = ("_free", "_made", "_ring", "places")
+    __slots__ = ("_free", "_kept", "_made", "_ring", "places")
 
     def __init__(self, ring: Ring) -> None:
         self._ring = ring
         self._made = False
-        #: How many places the table has.
+        #: How many places the table has for what is registered.
         self.places = 0
         #: Empty places; the last is used first.
         self._free: list[int] = []
+        #: Those for files that are opened into the table.
+        self._kept: list[int] = []
 
     def add(self, place: TablePlace, descriptor: int) -> None:
         """Fill a place with a descriptor's file, or none and say why. An exception leaves what `remove()` undoes."""
@@ -81,6 +85,29 @@ class FixedFiles:
             place.reason = f"not in the table of files: {os.strerror(error)}"
         else:
             place.reason = "in the kernel's table of files"
+
+    def lend(self, place: TablePlace) -> int:
+        """An empty place, into which the kernel is going to open a file: 0, -EAGAIN if none is left, or -errno."""
+        if not self._made and (error := self._make_table()):
+            return -error
+        if not self._kept:
+            return -errno.EAGAIN
+        # One step: no call in between.
+        place.number = self._kept[-1]
+        del self._kept[-1]
+        return 0
+
+    def take_back(self, place: TablePlace) -> None:
+        """What was lent is empty again. Idempotent."""
+        number = place.number
+        if number >= 0:
+            place.number = -1
+            self._kept.append(number)
+
+    def clear(self, place: TablePlace) -> None:
+        """Empty a place that was lent and may not be empty. May be done again."""
+        if place.number >= 0:
+            self._update(place.number, _EMPTY)
 
     def remove(self, place: TablePlace) -> None:
         """Empty its place. May be done again."""
@@ -108,8 +135,10 @@ class FixedFiles:
         result = self._ring.register(c.REGISTER_FILES2, argument, len(argument))
         if result < 0 and result != -errno.EBUSY:  # it was made, and an exception came before we knew
             return -result
-        self.places = places
-        self._free = list(range(places - 1, -1, -1))
+        kept = min(KEPT_FOR_CONTENTS, places // 2)
+        self.places = places - kept
+        self._free = list(range(self.places - 1, -1, -1))
+        self._kept = list(range(self.places, places))
         self._made = True
         return 0
 

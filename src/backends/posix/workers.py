@@ -23,6 +23,8 @@ from proactor_trio.backends.contract import Kind, OperationFields
 from proactor_trio.backends.posix import file_calls
 
 THREADS: Final = 4
+#: A fifo without a writer is not to be waited for: what has no positions is refused anyway.
+CONTENTS_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK
 CLOSING_PATIENCE_SECONDS: Final = 5.0
 
 
@@ -113,12 +115,29 @@ def refused(job: Job) -> Job:
     return job
 
 
+def _contents(operation: OperationFields) -> int:
+    descriptor = os.open(operation.path, CONTENTS_FLAGS | os.O_CLOEXEC)
+    try:
+        return _read_from_beginning(descriptor, operation.view)
+    finally:
+        os.close(descriptor)
+
+
+def _read_from_beginning(descriptor: int, view: memoryview) -> int:
+    count = 0
+    while count < view.nbytes and (more := os.preadv(descriptor, (view[count:],), count)):
+        count += more
+    return count
+
+
 def perform(operation: OperationFields) -> int:
     """Do one file operation, here and now: a result >= 0 or -errno."""
     try:
         match operation.kind:
             case Kind.FILE_OPEN:
                 return os.open(operation.path, operation.open_flags | os.O_CLOEXEC, operation.mode)
+            case Kind.FILE_CONTENTS:
+                return _contents(operation)
             case Kind.FILE_READ:
                 return os.preadv(operation.descriptor, (operation.view,), operation.offset)
             case Kind.FILE_WRITE:

@@ -78,7 +78,7 @@ def hash_of(path: Path) -> str:
 async def copy_file(source: Path, target: Path) -> tuple[_Copy, float]:
     """Copy with many blocks under way at a time; what was counted, and the seconds it took."""
     begin = current_time()
-    async with await open_file(source, "rb") as reading, await open_file(target, "wb") as writing:
+    async with await open_file(source, "rb", 0) as reading, await open_file(target, "wb", 0) as writing:
         copy = _Copy(reading, writing, os.fstat(reading.fileno()).st_size)
         async with open_nursery() as nursery:
             for _ in range(IN_FLIGHT):

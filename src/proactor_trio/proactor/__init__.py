@@ -59,6 +59,7 @@ from proactor_trio.proactor.operations.datagram import ReceivedDatagram, RecvFro
 from proactor_trio.proactor.operations.descriptor import StreamRead, StreamWrite
 from proactor_trio.proactor.operations.event import EventWait
 from proactor_trio.proactor.operations.file import FileClose, FileOpen, FileRead, FileSync, FileWrite
+from proactor_trio.proactor.operations.file_contents import FileContents
 from proactor_trio.proactor.operations.file_system import (
     AllocateMode,
     FileAllocate,
@@ -132,6 +133,7 @@ __all__ = [
     "File",
     "FileAllocate",
     "FileClose",
+    "FileContents",
     "FileOpen",
     "FileRead",
     "FileRegistration",

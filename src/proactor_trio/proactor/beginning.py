@@ -149,6 +149,7 @@ class Beginning:
         return (
             self._native_deadlines
             and operation.kind in self._native_kinds
+            and not operation.has_inner_steps
             and not operation.flags & OperationFlags.MULTISHOT
         )
 
@@ -212,7 +213,7 @@ class Beginning:
     def _native_prefix(self, steps: Sequence[Operation]) -> Sequence[Operation]:
         usable = 0
         for step in steps:
-            if step.kind not in self._native_kinds or not self._is_ready(step):
+            if step.kind not in self._native_kinds or step.has_inner_steps or not self._is_ready(step):
                 break
             if step.expires is not None and not self._native_deadlines:
                 break

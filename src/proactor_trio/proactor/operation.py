@@ -160,6 +160,8 @@ class Operation(OperationFields):
     is_close: ClassVar[bool] = False
     #: Whether it may have to end without having begun; see `_refusal()`.
     can_be_refused: ClassVar[bool] = False
+    #: Whether a backend makes several steps of one of it, so that its kernel neither links it nor keeps its deadline.
+    has_inner_steps: ClassVar[bool] = False
     #: Whether the kind can have a successor in a chain.
     can_be_linked: ClassVar[bool] = True
 
