@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import socket as stdlib_socket
 import tty
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -135,6 +136,48 @@ async def test_a_file_is_received_like_a_stream(lib: Any, tmp_path: Path) -> Non
     async with lib.lowlevel.FdStream(os.open(path, os.O_RDONLY)) as stream:
         assert await stream.receive_some() == b"content"
         assert await stream.receive_some() == b""
+
+
+@pytest.mark.semantics(31)
+async def test_pipes_pass_the_stream_checks(lib: Any) -> None:
+    async def make_pair() -> tuple[Any, Any]:
+        reader, writer = os.pipe()
+        return lib.lowlevel.FdStream(writer), lib.lowlevel.FdStream(reader)
+
+    async def make_clogged_pair() -> tuple[Any, Any]:
+        sender, receiver = await make_pair()
+        clog(sender.fileno())
+        return sender, receiver
+
+    await lib.testing.check_one_way_stream(make_pair, make_clogged_pair)
+
+
+@pytest.mark.semantics(31)
+async def test_two_pipes_stapled_together_pass_the_stream_checks(lib: Any) -> None:
+    async def make_pair() -> tuple[Any, Any]:
+        pipes = [tuple(map(lib.lowlevel.FdStream, os.pipe())) for _ in range(2)]
+        return lib.StapledStream(pipes[0][1], pipes[1][0]), lib.StapledStream(pipes[1][1], pipes[0][0])
+
+    # Without clogged pairs: send_eof() closes the one pipe, also while somebody sends.
+    await lib.testing.check_half_closeable_stream(make_pair, None)
+
+
+@pytest.mark.semantics(31)
+async def test_the_two_ends_of_a_socket_pass_the_stream_checks(lib: Any) -> None:
+    async def make_pair() -> tuple[Any, Any]:
+        near, far = stdlib_socket.socketpair()
+        return lib.lowlevel.FdStream(near.detach()), lib.lowlevel.FdStream(far.detach())
+
+    await lib.testing.check_two_way_stream(make_pair, None)
+
+
+def clog(descriptor: int) -> None:
+    """Write until there is no room."""
+    while True:
+        try:
+            os.write(descriptor, b"x" * 4096)
+        except BlockingIOError:
+            return
 
 
 # Checkpoints, conflicts, cancellation ------------------------------------------------------------------------------

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextvars
 import functools
+import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,6 +46,25 @@ async def test_a_thread_is_named_after_its_function_and_its_task_or_as_told(lib:
     task = lib.lowlevel.current_task()
     assert await lib.to_thread.run_sync(own_name) == f"own_name from {task.name}"
     assert await lib.to_thread.run_sync(own_name, thread_name="mine") == "mine"
+
+
+@pytest.mark.semantics(23)
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the name where Linux shows it")
+@pytest.mark.parametrize(
+    ("name", "shown"), [("short", "short"), ("a name that is too long", "a name that is "), ("ünïcödé", None)]
+)
+async def test_the_operating_system_knows_the_name_of_a_thread_while_it_works(
+    lib: Any, name: str, shown: str | None
+) -> None:
+    def system_name() -> tuple[str, Path]:
+        file = Path(f"/proc/self/task/{threading.get_native_id()}/comm")
+        return file.read_text().rstrip("\n"), file
+
+    seen, file = await lib.to_thread.run_sync(system_name, thread_name=name)
+    if shown is not None:  # what becomes of other letters is left open
+        assert seen == shown
+    await lib.to_thread.run_sync(int)
+    assert file.read_text().rstrip("\n") != seen
 
 
 @pytest.mark.semantics(23)

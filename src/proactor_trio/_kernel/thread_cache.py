@@ -18,6 +18,8 @@ from typing import Any, Final
 
 from outcome import Outcome, capture
 
+from proactor_trio._kernel.thread_names import name_current_thread
+
 IDLE_SECONDS: Final = 10.0
 
 Job = tuple[Callable[[], Any], Callable[[Outcome[Any]], object], str]
@@ -54,11 +56,11 @@ class _Worker:
         function, deliver, name = job
         del job
         if name:
-            self._thread.name = name
+            name_current_thread(self._thread, name)
         result = capture(function)
         del function
         if name:
-            self._thread.name = self._default_name
+            name_current_thread(self._thread, self._default_name)
         self._cache.add_idle(self)
         try:
             deliver(result)
