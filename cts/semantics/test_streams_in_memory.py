@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -281,3 +282,16 @@ async def test_a_listener_can_be_connected_to_wherever_it_listens(lib: Any, host
 def test_what_helps_testing_is_final(lib: Any, name: str) -> None:
     with pytest.raises(TypeError):
         type("Own", (getattr(lib.testing, name),), {})
+
+
+async def test_a_listener_on_a_path_can_be_connected_to(lib: Any, tmp_path: Path) -> None:
+    listening = lib.socket.socket(lib.socket.AF_UNIX)
+    await listening.bind(str(tmp_path / "listener"))
+    listening.listen()
+    async with lib.SocketListener(listening) as listener:
+        client = await lib.testing.open_stream_to_socket_listener(listener)
+        server = await listener.accept()
+        await server.send_all(b"x")
+        assert await client.receive_some() == b"x"
+        await client.aclose()
+        await server.aclose()
