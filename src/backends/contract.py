@@ -54,7 +54,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, IntEnum, IntFlag
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 
 class Kind(IntEnum):
@@ -128,6 +128,10 @@ class PollEvents(IntFlag):
     ERR = 2
     HUP = 4
     OUT = 8
+
+
+#: All combinations, by their numbers: arithmetic of enums costs as much as a system call, and a report has none to do.
+POLL_EVENTS: Final = tuple(map(PollEvents, range(16)))
 
 
 class Capability(IntFlag):

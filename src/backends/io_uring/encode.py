@@ -10,7 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from proactor_trio.backends.contract import Capability, Kind, OperationFields, OperationFlags, PollEvents
+from proactor_trio.backends.contract import (
+    POLL_EVENTS,
+    Capability,
+    Kind,
+    OperationFields,
+    OperationFlags,
+    PollEvents,
+)
 from proactor_trio.backends.io_uring import constants as c
 from proactor_trio.backends.io_uring import encode_files
 from proactor_trio.backends.io_uring.encode_net import (
@@ -51,6 +58,11 @@ POLLHUP: Final = 0x010
 POLLNVAL: Final = 0x020
 POLLRDHUP: Final = 0x2000
 
+_IN: Final = int(PollEvents.IN)
+_OUT: Final = int(PollEvents.OUT)
+_ERR: Final = int(PollEvents.ERR)
+_HUP: Final = int(PollEvents.HUP)
+
 _pack_into: Final = c.SQE.pack_into
 _NANOSECONDS: Final = 1_000_000_000
 _LARGEST_SECONDS: Final = 9e9
@@ -68,9 +80,15 @@ def encode_timer(entries: memoryview, offset: int, operation: OperationFields, f
     )  # fmt: skip
 
 
+#: What to poll for, by the number of the PollEvents that are asked for.
+_POLL_MASKS: Final = tuple(
+    (POLLIN | POLLRDHUP if asked & PollEvents.IN else 0) | (POLLOUT if asked & PollEvents.OUT else 0)
+    for asked in POLL_EVENTS
+)
+
+
 def encode_handle_poll(entries: memoryview, offset: int, operation: OperationFields, flags: int) -> None:
-    wanted = operation.poll_events
-    mask = (POLLIN | POLLRDHUP if wanted & PollEvents.IN else 0) | (POLLOUT if wanted & PollEvents.OUT else 0)
+    mask = _POLL_MASKS[operation.poll_events]
     _pack_into(
         entries, offset, c.OP_POLL_ADD, flags, 0, operation.descriptor, 0, 0, 0, mask, operation.identifier,
         0, 0, 0, 0, 0,
@@ -361,15 +379,15 @@ def encodable_kinds(opcodes: frozenset[int], allowed: Capability) -> frozenset[K
     return frozenset(kinds)
 
 
-def poll_events(mask: int) -> PollEvents:
-    """The portable form of what poll(2) reports; RDHUP counts as HUP, NVAL as ERR."""
-    events = PollEvents.NONE
+def poll_events(mask: int) -> int:
+    """The number of the PollEvents for what poll(2) reports; RDHUP counts as HUP, NVAL as ERR."""
+    events = 0
     if mask & POLLIN:
-        events |= PollEvents.IN
+        events |= _IN
     if mask & POLLOUT:
-        events |= PollEvents.OUT
+        events |= _OUT
     if mask & (POLLERR | POLLNVAL):
-        events |= PollEvents.ERR
+        events |= _ERR
     if mask & (POLLHUP | POLLRDHUP):
-        events |= PollEvents.HUP
+        events |= _HUP
     return events

@@ -23,7 +23,7 @@ from collections import deque
 from operator import call
 from typing import Final
 
-from proactor_trio.backends.contract import Kind, OperationFields, PollEvents
+from proactor_trio.backends.contract import POLL_EVENTS, Kind, OperationFields, PollEvents
 from proactor_trio.backends.posix.descriptors import Descriptor
 from proactor_trio.backends.posix.event_set import (
     ERR,
@@ -463,8 +463,14 @@ class DescriptorOperations:
         self._settle(record)
 
     def _attempt_poll(self, record: Descriptor, operation: OperationFields) -> bool:
-        """Whether the operation has to wait. Watch first, look then: what comes in between is an edge."""
-        if self._watch(record, _interest(operation), operation) and not self._look_for(operation):
+        """Whether the operation has to wait. Watch first, look then: what comes in between is an edge.
+
+        What is watched anew needs no look: the kernel looks itself, and reports with the next wait (fact 1).
+        """
+        interest = record.interest
+        if self._watch(record, _interest(operation), operation) and (
+            record.interest != interest or not self._look_for(operation)
+        ):
             return True
         record.polls.remove(operation)
         return False
@@ -507,7 +513,8 @@ class DescriptorOperations:
                 else:
                     self._events.forget(record.descriptor)
                 record.interest = wanted
-        if record.calls is None and not record.pending() and self.records.get(record.descriptor) is record:
+        is_idle = not (record.reads or record.writes or record.polls)
+        if record.calls is None and is_idle and self.records.get(record.descriptor) is record:
             self.drop(record, -errno.ECANCELED)
 
     def drop(self, record: Descriptor, result: int) -> None:
@@ -561,20 +568,25 @@ def _would_block(descriptor: int, refused_mode: int) -> bool:
     return not flags & os.O_NONBLOCK and flags & os.O_ACCMODE != refused_mode
 
 
+#: What to watch for HANDLE_POLL, by the number of PollEvents. ERR and HUP always come; PRI stands for "nothing else".
+_INTERESTS: Final = tuple(
+    (IN if asked & PollEvents.IN else 0) | (OUT if asked & PollEvents.OUT else 0) or PRI for asked in POLL_EVENTS
+)
+_REPORTS: Final = (
+    (IN, int(PollEvents.IN)),
+    (OUT, int(PollEvents.OUT)),
+    (ERR, int(PollEvents.ERR)),
+    (HUP, int(PollEvents.HUP)),
+)
+
+
 def _interest(operation: OperationFields) -> int:
-    """What to watch for HANDLE_POLL. ERR and HUP always come; PRI stands for "nothing else"."""
-    asked = int(operation.poll_events)
-    return (IN if asked & PollEvents.IN else 0) | (OUT if asked & PollEvents.OUT else 0) or PRI
+    return _INTERESTS[operation.poll_events]
 
 
 def _poll_events(mask: int) -> int:
-    events = PollEvents.NONE
-    if mask & IN:
-        events |= PollEvents.IN
-    if mask & OUT:
-        events |= PollEvents.OUT
-    if mask & ERR:
-        events |= PollEvents.ERR
-    if mask & HUP:
-        events |= PollEvents.HUP
-    return int(events)
+    events = 0
+    for bit, event in _REPORTS:
+        if mask & bit:
+            events |= event
+    return events

@@ -33,11 +33,20 @@ class HasFileno(Protocol):
         ...
 
 
-_Waits = dict[tuple[int, PollEvents], HandlePoll]
+class Waits:
+    """The waits of one run, by the number of the descriptor."""
 
-_waits_of_run: Final[RunVar[_Waits]] = RunVar("waits for readiness")
+    __slots__ = ("readers", "writers")
+
+    def __init__(self) -> None:
+        self.readers: dict[int, HandlePoll] = {}
+        self.writers: dict[int, HandlePoll] = {}
 
 
+_waits_of_run: Final[RunVar[Waits]] = RunVar("waits for readiness")
+
+
+@enable_ki_protection
 async def wait_readable(fd: int | HasFileno) -> None:
     """Wait until a descriptor is readable: there is something to read, the end, or an error.
 
@@ -46,33 +55,32 @@ async def wait_readable(fd: int | HasFileno) -> None:
     Raises BusyResourceError if another task waits for the same, ClosedResourceError if notify_closing() is called
     meanwhile, TypeError, ValueError or OSError for what is no open descriptor. Cancelled: it had no effect.
     """
-    await _wait(fd, PollEvents.IN)
-
-
-async def wait_writable(fd: int | HasFileno) -> None:
-    """Wait until a descriptor is writable: there is room for something, or an error. As wait_readable()."""
-    await _wait(fd, PollEvents.OUT)
+    await _wait(_waits().readers, fd, PollEvents.IN)
 
 
 @enable_ki_protection
-async def _wait(fd: int | HasFileno, events: PollEvents) -> None:
-    key = (_number_of(fd), events)
-    waits = _waits()
-    if key in waits:
+async def wait_writable(fd: int | HasFileno) -> None:
+    """Wait until a descriptor is writable: there is room for something, or an error. As wait_readable()."""
+    await _wait(_waits().writers, fd, PollEvents.OUT)
+
+
+async def _wait(waits: dict[int, HandlePoll], fd: int | HasFileno, events: PollEvents) -> None:
+    descriptor = _number_of(fd)
+    if descriptor in waits:
         direction = "readable" if events is PollEvents.IN else "writable"
-        raise BusyResourceError(f"another task waits for descriptor {key[0]} to be {direction}")
-    poll = waits[key] = HandlePoll(key[0], events)
+        raise BusyResourceError(f"another task waits for descriptor {descriptor} to be {direction}")
+    poll = waits[descriptor] = HandlePoll(descriptor, events)
     try:
         await poll
     except (OperationCancelled, OSError):
-        if waits.get(key) is poll:
+        if waits.get(descriptor) is poll:
             raise
     finally:
-        is_closing = waits.get(key) is not poll
+        is_closing = waits.get(descriptor) is not poll
         if not is_closing:
-            del waits[key]
+            del waits[descriptor]
     if is_closing:
-        raise ClosedResourceError(f"another task is closing descriptor {key[0]}")
+        raise ClosedResourceError(f"another task is closing descriptor {descriptor}")
 
 
 @enable_ki_protection
@@ -84,8 +92,8 @@ def notify_closing(fd: int | HasFileno) -> None:
     descriptor = _number_of(fd)
     run = current_run()
     waits = _waits()
-    for events in (PollEvents.IN, PollEvents.OUT):
-        poll = waits.pop((descriptor, events), None)
+    for waits_in_direction in (waits.readers, waits.writers):
+        poll = waits_in_direction.pop(descriptor, None)
         if poll is not None:
             run.proactor.cancel(poll)
 
@@ -101,10 +109,10 @@ def _number_of(fd: int | HasFileno) -> int:
     return number
 
 
-def _waits() -> _Waits:
+def _waits() -> Waits:
     try:
         return _waits_of_run.get()
     except LookupError:
-        waits: _Waits = {}
+        waits = Waits()
         _waits_of_run.set(waits)
         return waits

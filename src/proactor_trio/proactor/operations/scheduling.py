@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Final, TypedDict, Unpack
 
-from proactor_trio.backends.contract import Kind, OperationFlags, PollEvents
+from proactor_trio.backends.contract import POLL_EVENTS, Kind, OperationFlags, PollEvents
 from proactor_trio.proactor.arguments import check_integer
 from proactor_trio.proactor.errors import ClosedResourceError
 from proactor_trio.proactor.operation import CompletionFunction, Limits, Operation
@@ -13,6 +13,7 @@ from proactor_trio.proactor.operation import CompletionFunction, Limits, Operati
 #: Seconds; the kernel counts nanoseconds in 63 bits.
 _LARGEST_DEADLINE: Final = 9e9
 LARGEST_DESCRIPTOR: Final = (1 << 31) - 1
+_EITHER_DIRECTION: Final = int(PollEvents.IN | PollEvents.OUT)
 
 
 class Nop(Operation):
@@ -87,7 +88,8 @@ class HandlePoll(Operation):
         self.poll_events = events
 
     def _prepare(self) -> None:
-        if not self.poll_events & (PollEvents.IN | PollEvents.OUT):
+        events = int(self.poll_events)
+        if not events & _EITHER_DIRECTION or events >= len(POLL_EVENTS):
             raise ValueError("events must contain PollEvents.IN or PollEvents.OUT")
         if self._resource_is_closed():
             raise ClosedResourceError("HandlePoll: handle was closed")
@@ -99,4 +101,4 @@ class HandlePoll(Operation):
         return getattr(self.handle, "closed", False)
 
     def _finish(self, result: int) -> PollEvents:
-        return PollEvents(result)
+        return POLL_EVENTS[result]
