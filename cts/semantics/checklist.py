@@ -49,7 +49,7 @@ CHECKLIST: Final[dict[int, Point]] = {
     19: Point("run_sync_soon(): in order, from threads and signal handlers, once if idempotent"),
     20: Point("KeyboardInterrupt at once in unprotected code, else at the main task's next checkpoint"),
     21: Point("Async generators are finalised inside the run"),
-    22: _later("Guest mode"),
+    22: Point("Guest mode: a run on another loop, whose plain functions the host may call between its ticks"),
     23: Point("to_thread.run_sync(): limiter, cancellation, context variables, cached threads"),
     24: Point("from_thread: calls into the waiting task or a system task, check_cancelled()"),
     25: Point("Event happens once; locks, semaphores, conditions and limiters are fair and know their owners"),

@@ -25,7 +25,7 @@ _ENGINE: Final = import_module("pytest_trio.plugin")
 
 
 class Library:
-    """A library with Trio's names. run: its run(), on one backend.
+    """A library with Trio's names. run, start_guest_run: its functions of these names, on one backend.
 
     is_trio: whether it is the one that the others are compared with.
     """
@@ -35,6 +35,7 @@ class Library:
         self.identifier = identifier
         self.is_trio = module is trio
         self.run = functools.partial(module.run, **options)
+        self.start_guest_run = functools.partial(module.lowlevel.start_guest_run, **options)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._module, name)

@@ -12,7 +12,8 @@ from proactor_trio._kernel.errors import (
     WouldBlock,
 )
 from proactor_trio._kernel.nursery import TASK_STATUS_IGNORED, Nursery, TaskStatus, open_nursery
-from proactor_trio._kernel.run import current_time, run
+from proactor_trio._kernel.run import current_time
+from proactor_trio._kernel.running import run
 from proactor_trio.channels.as_safe_channel import as_safe_channel
 from proactor_trio.channels.memory_channel import (
     MemoryChannelStatistics,

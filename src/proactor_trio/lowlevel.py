@@ -9,6 +9,7 @@ from typing import Any
 from proactor_trio._kernel.clock import Clock
 from proactor_trio._kernel.context import current_run, current_task, in_trio_run, in_trio_task
 from proactor_trio._kernel.entry_queue import TrioToken, current_trio_token
+from proactor_trio._kernel.guest import start_guest_run
 from proactor_trio._kernel.instruments import add_instrument, remove_instrument
 from proactor_trio._kernel.interrupts import (
     currently_ki_protected,
@@ -75,6 +76,7 @@ __all__ = [
     "remove_parking_lot_breaker",
     "reschedule",
     "spawn_system_task",
+    "start_guest_run",
     "start_thread_soon",
     "wait_readable",
     "wait_task_rescheduled",

@@ -66,7 +66,9 @@ def is_protected(frame: FrameType | None) -> bool:
     """Whether KeyboardInterrupt must not be raised in code that runs in `frame` now."""
     task = running_task()
     if task is None:
-        return CONTEXT.run is not None and _nearest_mark(frame, None) is not False
+        run = CONTEXT.run
+        mark = _nearest_mark(frame, None)
+        return bool(mark) if run is None or run.host_has_thread else mark is not False
     mark = _nearest_mark(frame, getattr(task.coro, "cr_frame", None))
     return task.ki_protected if mark is None else mark
 

@@ -40,16 +40,14 @@ from proactor_trio._kernel.entry_queue import EntryQueue, TrioToken
 from proactor_trio._kernel.errors import RunFinishedError, TrioInternalError
 from proactor_trio._kernel.instruments import Instrument, Instruments
 from proactor_trio._kernel.interrupts import InterruptHandler
-from proactor_trio._kernel.nursery import Nursery, open_nursery, warn_about_loose_groups
+from proactor_trio._kernel.nursery import Nursery, open_nursery
 from proactor_trio._kernel.operation_deadline import OperationDeadline
 from proactor_trio._kernel.parking_lot import ParkingLot, break_lots_of
 from proactor_trio._kernel.run_vars import RunVar
 from proactor_trio._kernel.spawning import coroutine_of, foreign_yield_error
 from proactor_trio._kernel.task import CHECKPOINT, PARKED, PASSING, Abort, RaiseCancelT, Task
 from proactor_trio._kernel.traps import wait_task_rescheduled
-from proactor_trio.proactor.affinity import bind_thread
 from proactor_trio.proactor.operation import Operation
-from proactor_trio.proactor.options import ProactorOptions
 from proactor_trio.proactor.proactor import Proactor
 from proactor_trio.proactor.signal_layers import WakeupLayer
 
@@ -114,16 +112,21 @@ class Run:
         self._sniffio_name: str | None = None
         self._last_let_go = 0.0
         self._crashed = False
+        #: Whether the thread is another loop's for the moment (guest.py).
+        self.host_has_thread = False
 
     # The slices --------------------------------------------------------------------------------------------------
 
-    def start(self, async_fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    def start(
+        self, async_fn: Callable[..., Any], args: tuple[Any, ...], *, takes_wakeup_descriptor: bool = True
+    ) -> None:
         """Take this thread over and make the first tasks runnable."""
         self._sniffio_name, sniffio.thread_local.name = sniffio.thread_local.name, SNIFFIO_NAME
         CONTEXT.run = self
         self._async_generators.install_hooks()
         self._interrupt_handler.install()
-        self._install_wakeup_descriptor()
+        if takes_wakeup_descriptor:
+            self._install_wakeup_descriptor()
         if self.instruments.any:
             self.instruments.call("before_run")
         self.clock.start_clock()
@@ -153,24 +156,40 @@ class Run:
 
     def collect(self, limit: float | None) -> None:
         """Hand submissions over, wait at most `limit` seconds, take completions."""
-        if self.instruments.any:
-            self.instruments.call("before_io_wait", LONGEST_SLEEP if limit is None else limit)
+        self.begin_wait(limit)
         if self._idle_reason is not None:
             self._poll_for_idleness(limit)  # always asks: whether nothing happens is only known after that
         elif limit != 0 or not self._is_quiet():
             self._poll(limit)
-        if self.instruments.any:
-            self.instruments.call("after_io_wait", LONGEST_SLEEP if limit is None else limit)
+        self.end_wait(limit)
         if limit == 0 and self.active_threads:
             self._let_other_threads_run()
+
+    def begin_wait(self, limit: float | None) -> None:
+        """A wait of at most `limit` seconds begins."""
+        if self.instruments.any:
+            self.instruments.call("before_io_wait", LONGEST_SLEEP if limit is None else limit)
+
+    def end_wait(self, limit: float | None) -> None:
+        """It is over."""
+        if self.instruments.any:
+            self.instruments.call("after_io_wait", LONGEST_SLEEP if limit is None else limit)
+
+    def something_happened(self) -> None:
+        """Whoever waits for nothing to happen has to wait anew."""
+        self._idle_reason = None
+
+    def completion_failed(self, error: Exception) -> None:
+        """A completion function raised: the run ends as it does by a crashed system task."""
+        if self._crashed:
+            raise error
+        self._crash(error)
 
     def _poll(self, limit: float | None) -> None:
         try:
             self.proactor.poll(limit)
         except Exception as error:
-            if self._crashed:
-                raise
-            self._crash(error)  # a completion function raised
+            self.completion_failed(error)
 
     def _poll_for_idleness(self, limit: float | None) -> None:
         begun = time.monotonic()
@@ -479,73 +498,6 @@ class Run:
         if self._wakeup is not None:
             self._wakeup.take()
             self._wakeup = None
-
-
-def run(
-    async_fn: Callable[..., Any],
-    *args: Any,
-    clock: Clock | None = None,
-    instruments: Sequence[Instrument] = (),
-    restrict_keyboard_interrupt_to_checkpoints: bool = False,
-    strict_exception_groups: bool = True,
-    backend: str | None = None,
-    proactor_options: ProactorOptions | None = None,
-) -> Any:
-    """Run an async function on this thread and return what it returns.
-
-    clock: what time it is; by default the system's monotonic clock.
-    instruments: objects that are told what the run does.
-    restrict_keyboard_interrupt_to_checkpoints: never raise KeyboardInterrupt between two checkpoints.
-    strict_exception_groups: what nurseries do by default; see open_nursery().
-    backend: "auto", "io_uring", "epoll", "poll", or an external one's name; wins over PROACTOR_TRIO_BACKEND.
-    proactor_options: see ProactorOptions.
-
-    Raises RuntimeError inside of another run on the same thread, BackendUnavailable if no (or not the named) backend
-    works, TrioInternalError when a system task crashed.
-    """
-    if CONTEXT.run is not None:
-        raise RuntimeError("Attempted to call run() from inside a run()")
-    if not strict_exception_groups:
-        warn_about_loose_groups()
-    proactor = Proactor(backend, proactor_options)
-    try:
-        this_run = Run(
-            proactor,
-            SystemClock() if clock is None else clock,
-            instruments,
-            restrict_keyboard_interrupt_to_checkpoints,
-            strict_exception_groups,
-        )
-        affinity = proactor.options.affinity
-        previous_affinity = None if affinity is None else bind_thread(affinity)
-    except BaseException:
-        proactor.close()
-        raise
-    try:
-        _drive(this_run, async_fn, args)
-        return this_run.result()
-    finally:
-        # A run that failed is kept alive by nobody: its tasks' frames are full of references to it.
-        this_run.main_outcome = this_run.root_outcome = None
-        del this_run
-        if previous_affinity is not None:
-            os.sched_setaffinity(0, previous_affinity)
-
-
-def _drive(this_run: Run, async_fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
-    try:
-        this_run.start(async_fn, args)
-        while True:
-            if this_run.finished:
-                break
-            this_run.collect(this_run.wait_limit())
-            this_run.tick()
-    except TrioInternalError:
-        raise
-    except BaseException as error:
-        raise TrioInternalError("the run loop failed: a bug, or something outside broke its rules") from error
-    finally:
-        this_run.finish()
 
 
 def current_time() -> float:

@@ -513,6 +513,10 @@ class Proactor:
         """The resource has ended. Owner thread."""
         self._attached.remove(resource)
 
+    def delivered(self) -> int:
+        """How many completions were delivered since it was made."""
+        return self._delivery.delivered
+
     def uncount(self) -> None:
         """In a completion function of an operation of our own: it is none of those that `poll()` counts."""
         self._delivery.delivered -= 1

@@ -185,7 +185,7 @@ class NativeSocket(SocketType):
             run.proactor.close_unused(socket)
         else:
             notify_closing(socket)
-            run.proactor.submit_one(SocketClose(socket))
+            run.proactor.submit(SocketClose(socket))
 
     def is_unused(self) -> bool:
         """Whether nothing can be pending on the socket."""

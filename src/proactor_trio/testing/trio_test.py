@@ -8,7 +8,7 @@ from typing import ParamSpec, TypeVar
 
 from proactor_trio._kernel.clock import Clock
 from proactor_trio._kernel.instruments import Instrument
-from proactor_trio._kernel.run import run
+from proactor_trio._kernel.running import run
 
 P = ParamSpec("P")
 T = TypeVar("T")
