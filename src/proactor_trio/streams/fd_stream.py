@@ -8,9 +8,9 @@ kernel has other work for the ring's thread; no byte was written then.
 
 So: the stream owns its descriptor, and closes it when the last operation on it has ended. `close()` ends them and
 counts from that moment on; without any (the usual case) the descriptor is closed at once. Both errors are answered by
-waiting for readiness and trying again. Non-blocking mode is what makes a direct write safe to try, which for a pipe is
-nearly always all there is to do; it belongs to the open file and thus also to all who share it, and goes back with the
-close.
+waiting for readiness and trying again. Non-blocking mode makes it safe to try a direct call first, which for a write is
+nearly always all there is to do, and for a read saves a copy; it belongs to the open file and thus also to all who
+share it, and goes back with the close.
 """
 
 from __future__ import annotations
@@ -138,38 +138,37 @@ class FdStream(Stream):
         """
         if self._receiving:
             raise BusyResourceError("another task is already receiving from this stream")
-        read = self._prepared_read(max_bytes)
+        size = _receive_size(max_bytes)
         if self._descriptor.closed:
             await checkpoint()
             raise ClosedResourceError("this stream was closed")
+        await checkpoint_if_cancelled()
         self._receiving = True
         try:
-            while True:
-                try:
-                    count: int = await self._descriptor.perform(read)
-                    break
-                except (BlockingIOError, InterruptedError):
-                    await self._descriptor.perform(HandlePoll(self._descriptor, PollEvents.IN))
+            try:
+                data = os.read(self._descriptor.number, size)
+            except BlockingIOError:
+                return await self._receive_later(size)
+            await cancel_shielded_checkpoint()
         except OSError as error:
             raise _stream_error(error, "receiving failed") from error
         finally:
             self._receiving = False
-        return bytes(read.buffer) if count == len(read.buffer) else bytes(memoryview(read.buffer)[:count])
+        return data
 
-    def _prepared_read(self, max_bytes: int | None) -> StreamRead:
-        if max_bytes is None:
-            size = DEFAULT_RECEIVE_BYTES
-        elif not isinstance(max_bytes, int):
-            raise TypeError(f"max_bytes must be an integer, not {type(max_bytes).__name__}")
-        elif max_bytes < 1:
-            raise ValueError(f"max_bytes must be at least 1, not {max_bytes}")
-        else:
-            size = min(max_bytes, LARGEST_RECEIVE_BYTES)
-        if self._read is None:
-            self._read = StreamRead(self._descriptor, bytearray(size))
-        elif len(self._read.buffer) != size:
-            self._read.buffer = bytearray(size)
-        return self._read
+    async def _receive_later(self, size: int) -> bytes:
+        read = self._read
+        if read is None:
+            read = self._read = StreamRead(self._descriptor, bytearray(size))
+        elif len(read.buffer) != size:
+            read.buffer = bytearray(size)
+        while True:
+            try:
+                count: int = await self._descriptor.perform(read)
+                break
+            except (BlockingIOError, InterruptedError):
+                await self._descriptor.perform(HandlePoll(self._descriptor, PollEvents.IN))
+        return bytes(read.buffer) if count == size else bytes(memoryview(read.buffer)[:count])
 
     @enable_ki_protection
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
@@ -245,6 +244,16 @@ class FdStream(Stream):
     def __repr__(self) -> str:
         state = "closed" if self._descriptor.closed else f"descriptor {self._descriptor.number}"
         return f"<FdStream, {state}>"
+
+
+def _receive_size(max_bytes: int | None) -> int:
+    if max_bytes is None:
+        return DEFAULT_RECEIVE_BYTES
+    if not isinstance(max_bytes, int):
+        raise TypeError(f"max_bytes must be an integer, not {type(max_bytes).__name__}")
+    if max_bytes < 1:
+        raise ValueError(f"max_bytes must be at least 1, not {max_bytes}")
+    return min(max_bytes, LARGEST_RECEIVE_BYTES)
 
 
 def _stream_error(error: OSError, what: str) -> BaseException:
