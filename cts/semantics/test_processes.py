@@ -642,3 +642,32 @@ def test_an_interrupt_ends_the_child_first(lib: Any, run: Callable[..., Any]) ->
 async def _interrupt(lib: Any) -> None:
     await lib.testing.wait_all_tasks_blocked()
     interrupt()
+
+
+@pytest.mark.semantics(20, 33)
+@in_main_thread_only
+def test_a_second_interrupt_kills_a_child_that_takes_its_time(lib: Any, run: Callable[..., Any]) -> None:
+    """Real Trio does not wait for the child after a second interrupt: here it is left to the deliver_cancel."""
+    processes: list[Any] = []
+
+    class Status:
+        def started(self, process: Any) -> None:
+            processes.append(process)
+            lib.lowlevel.spawn_system_task(_interrupt, lib)
+
+    async def deliver(process: Any) -> None:
+        lib.lowlevel.spawn_system_task(_interrupt, lib)
+        if lib.is_trio:
+            process.kill()
+            await lib.sleep(0)
+            return
+        await lib.sleep_forever()
+
+    async def main() -> None:
+        await lib.run_process(SLEEPS_FOR_EVER, task_status=Status(), deliver_cancel=deliver)
+
+    with pytest.raises((KeyboardInterrupt, BaseExceptionGroup)) as caught:
+        run(main)
+    assert {type(error) for error in leaves(caught.value)} == {KeyboardInterrupt}
+    codes = [run(process.wait) if lib.is_trio else process.poll() for process in processes]
+    assert codes == [-signal.SIGKILL]

@@ -225,6 +225,25 @@ async def test_an_error_in_the_block_comes_out_and_the_signals_are_passed_on(lib
     assert handler.seen == [signal.SIGUSR1]
 
 
+def test_a_block_that_outlives_its_run_receives_nothing_more(
+    lib: Any, run: Callable[..., Any], handler: Handler
+) -> None:
+    """On real Trio the signal raises RunFinishedError wherever the main thread is, and is lost."""
+    block = ExitStack()
+
+    async def main() -> None:
+        block.enter_context(lib.open_signal_receiver(signal.SIGUSR1, signal.SIGUSR2))
+
+    run(main)
+    if lib.is_trio:
+        with pytest.raises(lib.RunFinishedError):
+            send(signal.SIGUSR1)
+    else:
+        send(signal.SIGUSR1, signal.SIGUSR2)
+    block.close()
+    assert handler.seen == ([] if lib.is_trio else [signal.SIGUSR1, signal.SIGUSR2])
+
+
 # Several receivers --------------------------------------------------------------------------------------------------
 
 

@@ -22,7 +22,7 @@ from types import FrameType
 from typing import Final, Self
 
 from proactor_trio._kernel.context import current_run
-from proactor_trio._kernel.errors import BusyResourceError
+from proactor_trio._kernel.errors import BusyResourceError, RunFinishedError
 from proactor_trio._kernel.interrupts import disable_ki_protection, enable_ki_protection
 from proactor_trio._kernel.parking_lot import ParkingLot
 from proactor_trio._kernel.traps import checkpoint
@@ -119,14 +119,19 @@ def open_signal_receiver(*signals: signal.Signals | int) -> Iterator[AsyncIterat
     receiver = SignalReceiver()
 
     def handle(number: int, frame: FrameType | None) -> None:
-        token.run_sync_soon(receiver.add, number, idempotent=True)
+        try:
+            token.run_sync_soon(receiver.add, number, idempotent=True)
+        except RunFinishedError:  # the block has outlived its run, so the signal is not for it
+            handlers.close()
+            signal.raise_signal(number)
 
     with ExitStack() as end:
         end.callback(receiver.end)
+        handlers = end.enter_context(ExitStack())
         for number in dict.fromkeys(signals):
             if signal.getsignal(number) is None:
                 raise RuntimeError(f"{signal.strsignal(number)} has a handler that Python cannot put back")
             layer = HandlerLayer(number, handle)
-            end.callback(layer.take)
+            handlers.callback(layer.take)
             layer.put()
         yield receiver

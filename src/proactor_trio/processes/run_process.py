@@ -51,7 +51,8 @@ async def run_process(
 
     Returns a subprocess.CompletedProcess. Raises UnicodeError if stdin is a str; ValueError if a stream is to go two
     ways, or is a PIPE that nobody could get at; what open_process() raises; and an exception group of what went wrong
-    in deliver_cancel or with the pipes. Cancelled: the child has ended, too.
+    in deliver_cancel or with the pipes. Cancelled: the child has ended, too. A KeyboardInterrupt while it is being
+    ended kills it.
     """
     if isinstance(stdin, str):
         raise UnicodeError("stdin must be bytes, not str: encode it")
@@ -133,5 +134,11 @@ async def _end(process: Process, deliver_cancel: Callable[[Process], Awaitable[o
 
     with CancelScope(shield=True):
         nursery.start_soon(deliver)
-        await process.wait()
-        delivery.cancel("the process has ended")
+        try:
+            await process.wait()
+        except KeyboardInterrupt:  # for those who do not want to wait for a child that takes its time
+            process.kill()
+            await process.wait()
+            raise
+        finally:
+            delivery.cancel("the process has ended")
