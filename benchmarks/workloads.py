@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import accept, echo, files, many_tasks, scheduler, synchronisation
+from . import accept, echo, file_objects, files, many_tasks, scheduler, synchronisation
 from .measuring import Workload
 
 ALL: tuple[Workload, ...] = (
@@ -13,5 +13,6 @@ ALL: tuple[Workload, ...] = (
     many_tasks.WORKLOAD,
     many_tasks.MEMORY_WORKLOAD,
     files.WORKLOAD,
+    file_objects.WORKLOAD,
 )
 BY_NAME: dict[str, Workload] = {workload.name: workload for workload in ALL}

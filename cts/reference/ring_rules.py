@@ -40,7 +40,6 @@ RING_RULES: Final[Mapping[int, str]] = {
 
 #: Number to why no test here bears it, and what does instead.
 EXPLAINED: Final[Mapping[int, str]] = {
-    6: "comes with the call that reads a whole file in one chain; until then opening, reading and closing are three",
     22: "there is no compiled build yet that a test could run; the marks on code are tested with interrupts",
     25: "about the integrations, which have tests of their own",
 }

@@ -228,7 +228,7 @@ class OperationFields:
     `socket` stands for the file behind a socket's descriptor: another object, another file; its `family` is known.
     Both kinds of close detach the descriptor from its owner when they begin; until a backend closes it, it stays what
     it was.
-    FILE_CONTENTS opens, reads and closes; nothing stays open however it ends. What has no positions is -ESPIPE.
+    FILE_CONTENTS opens, reads and closes; nothing stays open however it ends. It is for regular files.
     FILE_STATUS leaves an os.stat_result or the 256 bytes of a struct statx. `mode` of RENAME and UNLINK are the flags
     of renameat2(2) and unlinkat(2), that of FILE_ALLOCATE those of fallocate(2).
     `deadline` is in seconds on the clock of `time.monotonic()`. `offset` is a byte position; there is no current

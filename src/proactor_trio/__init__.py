@@ -22,7 +22,9 @@ from proactor_trio.channels.memory_channel import (
     open_memory_channel,
 )
 from proactor_trio.files.buffered import AsyncBufferedFile
+from proactor_trio.files.copying import copy_file
 from proactor_trio.files.opening import open_file
+from proactor_trio.files.path import Path, PosixPath, WindowsPath
 from proactor_trio.files.raw import AsyncFile
 from proactor_trio.files.text import AsyncTextFile
 from proactor_trio.files.wrapping import AsyncIOWrapper, wrap_file
@@ -78,6 +80,8 @@ __all__ = [
     "MemoryReceiveChannel",
     "MemorySendChannel",
     "Nursery",
+    "Path",
+    "PosixPath",
     "Process",
     "RunFinishedError",
     "Semaphore",
@@ -89,10 +93,12 @@ __all__ = [
     "TooSlowError",
     "TrioDeprecationWarning",
     "TrioInternalError",
+    "WindowsPath",
     "WouldBlock",
     "abc",
     "aclose_forcefully",
     "as_safe_channel",
+    "copy_file",
     "current_effective_deadline",
     "current_time",
     "fail_after",

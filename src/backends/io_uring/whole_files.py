@@ -9,7 +9,7 @@ behind it post nothing. O_CLOEXEC is refused for a file that gets no descriptor.
 So: a soft link behind the open (nothing is read or closed where nothing was opened), a hard one behind the read. The
 open posts only if it fails, and that is the end of the chain; else the read says what was read, and the close says that
 the place is empty. Only then the operation is reported and the place lent to the next one. The open does not wait for
-the writer of a fifo; a read at a position refuses what has none, and takes no byte out of it.
+the writer of a fifo, which is nothing to be read in this way.
 
 A cancel names the open and the read, since nobody can tell which of them runs; the one that is not found is repeated
 like every other (repeated_cancels.py). The close is never cancelled.
@@ -85,7 +85,10 @@ class WholeFiles:
         tail = ring.tail
         if error:
             reading.result = error
-            self._pack(tail, c.OP_NOP, 0, -1, 0, 0, 0, 0, identifier | _CLOSE, 0)
+            _pack_into(
+                ring.sqes, (tail & ring.mask) << c.SQE_SHIFT, c.OP_NOP, 0, 0, -1, 0, 0, 0, 0, identifier | _CLOSE,
+                0, 0, 0, 0, 0,
+            )  # fmt: skip
             tail += 1
         else:
             self._pack_chain(tail, operation, reading)
@@ -96,33 +99,18 @@ class WholeFiles:
 
     def _pack_chain(self, tail: int, operation: OperationFields, reading: _Reading) -> None:
         identifier, number, view = operation.identifier, reading.place.number, operation.view
-        self._pack(
-            tail, c.OP_OPENAT, c.SQE_IO_LINK | c.SQE_CQE_SKIP_SUCCESS, c.AT_FDCWD, 0, address_of(reading.path), 0,
-            os.O_RDONLY | os.O_NONBLOCK, identifier | _OPEN, number + 1,
-        )  # fmt: skip
-        self._pack(
-            tail + 1, c.OP_READ, c.SQE_IO_HARDLINK | c.SQE_FIXED_FILE, number, 0, address_of(view),
-            min(view.nbytes, _LARGEST_LENGTH), 0, identifier | _READ, 0,
-        )  # fmt: skip
-        self._pack(tail + 2, c.OP_CLOSE, 0, 0, 0, 0, 0, 0, identifier | _CLOSE, number + 1)
-
-    def _pack(
-        self,
-        position: int,
-        opcode: int,
-        flags: int,
-        descriptor: int,
-        offset: int,
-        address: int,
-        length: int,
-        operation_flags: int,
-        user_data: int,
-        file_index: int,
-    ) -> None:
-        ring = self._ring
+        sqes, mask = self._ring.sqes, self._ring.mask
         _pack_into(
-            ring.sqes, (position & ring.mask) << c.SQE_SHIFT, opcode, flags, 0, descriptor, offset, address, length,
-            operation_flags, user_data, 0, 0, file_index, 0, 0,
+            sqes, (tail & mask) << c.SQE_SHIFT, c.OP_OPENAT, c.SQE_IO_LINK | c.SQE_CQE_SKIP_SUCCESS, 0, c.AT_FDCWD, 0,
+            address_of(reading.path), 0, os.O_RDONLY | os.O_NONBLOCK, identifier | _OPEN, 0, 0, number + 1, 0, 0,
+        )  # fmt: skip
+        _pack_into(
+            sqes, (tail + 1 & mask) << c.SQE_SHIFT, c.OP_READ, c.SQE_IO_HARDLINK | c.SQE_FIXED_FILE, 0, number, 0,
+            address_of(view), min(view.nbytes, _LARGEST_LENGTH), 0, identifier | _READ, 0, 0, 0, 0, 0,
+        )  # fmt: skip
+        _pack_into(
+            sqes, (tail + 2 & mask) << c.SQE_SHIFT, c.OP_CLOSE, 0, 0, 0, 0, 0, 0, 0, identifier | _CLOSE, 0, 0,
+            number + 1, 0, 0,
         )  # fmt: skip
 
     def cancel(self, operation: OperationFields, user_data: int) -> None:
@@ -130,9 +118,10 @@ class WholeFiles:
         ring = self._ring
         tail = ring.tail
         for step in (_OPEN, _READ):
-            self._pack(
-                tail, c.OP_ASYNC_CANCEL, c.SQE_CQE_SKIP_SUCCESS, -1, 0, operation.identifier | step, 0, 0, user_data, 0
-            )
+            _pack_into(
+                ring.sqes, (tail & ring.mask) << c.SQE_SHIFT, c.OP_ASYNC_CANCEL, c.SQE_CQE_SKIP_SUCCESS, 0, -1, 0,
+                operation.identifier | step, 0, 0, user_data, 0, 0, 0, 0, 0,
+            )  # fmt: skip
             tail += 1
         ring.tail = tail
 

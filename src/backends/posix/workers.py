@@ -23,7 +23,7 @@ from proactor_trio.backends.contract import Kind, OperationFields
 from proactor_trio.backends.posix import file_calls
 
 THREADS: Final = 4
-#: A fifo without a writer is not to be waited for: what has no positions is refused anyway.
+#: A fifo's writer is not to be waited for: it is no file to be read in this way.
 CONTENTS_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK
 CLOSING_PATIENCE_SECONDS: Final = 5.0
 

@@ -3,9 +3,9 @@
 On io_uring the three are one chain in the kernel, on posix one job of one worker thread; elsewhere they are made here,
 one after the other. However it ends, nothing stays open.
 
-It is for small files that have positions. A file that is as long as the buffer, or longer, fills it: then there may be
-more. What has no positions (a fifo, a terminal, a socket) ends with ESPIPE, and no byte was taken out of it. A file
-without a length of its own (in /proc) may give less than there is.
+It is for small regular files. A file that is as long as the buffer, or longer, fills it: then there may be more. Of
+what has no positions (a fifo, a terminal) it may take bytes that are there, or end with EAGAIN or ESPIPE; it waits for
+nobody. A file without a length of its own (in /proc) may give less than there is.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _FLAGS: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)
 class FileContents(SteppingOperation):
     """Reads a file from its beginning. Result: the bytes, at most `most_bytes`; if so many, there may be more.
 
-    path: str, bytes or os.PathLike. Errors are OSErrors with it in `filename`, ESPIPE for what has no positions.
+    path: str, bytes or os.PathLike, of a regular file. Errors are OSErrors with it in `filename`.
     In a chain it ends like any other operation; it is never too short.
     """
 
-    __slots__ = ("_file", "_outcome", "kind", "most_bytes", "name")
+    __slots__ = ("_file", "_memory", "_outcome", "kind", "most_bytes", "name")
     has_inner_steps = True
 
     def __init__(
@@ -53,6 +53,7 @@ class FileContents(SteppingOperation):
         self._step = None
         self._cancel_requested = False
         self._file: File | None = None
+        self._memory = memoryview(b"")
         self._outcome: int | BaseException = CANCELED
 
     def _prepare(self) -> None:
@@ -63,7 +64,9 @@ class FileContents(SteppingOperation):
         self.kind = Kind.FILE_CONTENTS if is_native else Kind.SOFTWARE  # type: ignore[misc]
         self._cancel_requested = False
         self._outcome = CANCELED
-        self.view = memoryview(bytearray(self.most_bytes))
+        if self._memory.nbytes != self.most_bytes:
+            self._memory = memoryview(bytearray(self.most_bytes))  # kept for the next submission
+        self.view = self._memory
 
     # Step by step, where no backend does it ---------------------------------------------------------------------
 
@@ -107,7 +110,7 @@ class FileContents(SteppingOperation):
     # Results ----------------------------------------------------------------------------------------------------
 
     def _finish(self, result: int) -> bytes:
-        return bytes(self.view[:result])
+        return self._memory[:result].tobytes()
 
     def _failure(self, result: int) -> BaseException:
         if self.kind is Kind.SOFTWARE and result == SOFTWARE_FAILURE:

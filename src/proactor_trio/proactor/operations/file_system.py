@@ -28,6 +28,8 @@ _REMOVE_DIRECTORY: Final = 0x200
 # struct statx up to its device numbers; source: statx(2).
 _STATX: Final = Struct("=IIQIIIHxxQQQQ qIxxxx qIxxxx qIxxxx qIxxxx IIII")
 _NANOSECONDS: Final = 1_000_000_000
+#: As os.stat() calculates with it: to the last bit.
+_SECONDS: Final = 1e-9
 
 
 class AllocateMode(IntFlag):
@@ -127,9 +129,9 @@ def _stat_result(status: bytearray) -> os.stat_result:
         device_major, device_minor, major, minor,
     ) = _STATX.unpack_from(status)  # fmt: skip
     times = {
-        "st_atime": access + access_part / _NANOSECONDS,
-        "st_mtime": modification + modification_part / _NANOSECONDS,
-        "st_ctime": change + change_part / _NANOSECONDS,
+        "st_atime": access + access_part * _SECONDS,
+        "st_mtime": modification + modification_part * _SECONDS,
+        "st_ctime": change + change_part * _SECONDS,
         "st_atime_ns": access * _NANOSECONDS + access_part,
         "st_mtime_ns": modification * _NANOSECONDS + modification_part,
         "st_ctime_ns": change * _NANOSECONDS + change_part,
