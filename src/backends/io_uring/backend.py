@@ -58,7 +58,7 @@ from proactor_trio.backends.io_uring.repeated_cancels import RepeatedCancels
 from proactor_trio.backends.io_uring.ring import Ring
 from proactor_trio.backends.io_uring.silent_chains import SilentChains, silent_steps
 from proactor_trio.backends.io_uring.wait_event import WaitEvent
-from proactor_trio.backends.io_uring.whole_files import CONTENTS_ENTRIES, WholeFiles, is_step
+from proactor_trio.backends.io_uring.whole_files import CONTENTS_ENTRIES, STEP_SHIFT, STEPS, WholeFiles
 from proactor_trio.backends.io_uring.zero_copy import ZeroCopySends
 
 # User data of our own entries. Operations have positive identifiers; a cancel carries its target with the sign bit.
@@ -491,7 +491,7 @@ class IoUringBackend(Backend):
             self._doorbell.answer()
             if not flags & c.CQE_MORE:
                 self._arm_wakeup()
-        elif is_step(identifier):
+        elif identifier >> STEP_SHIFT in STEPS:
             self._whole_files.completed(identifier, result)
         elif identifier & TIMEOUT_BIT and identifier > 0:
             self._handle_timeout(identifier - TIMEOUT_BIT, result)

@@ -20,6 +20,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Mapping
+from struct import Struct
 from typing import Final
 
 from proactor_trio.backends.contract import CompletionHook, OperationFields, TablePlace
@@ -30,20 +31,19 @@ from proactor_trio.backends.io_uring.ring import Ring
 
 CONTENTS_ENTRIES: Final = 3
 
-_STEP_SHIFT: Final = 58
-_IDENTIFIERS: Final = (1 << _STEP_SHIFT) - 1
-_OPEN: Final = 1 << _STEP_SHIFT
-_READ: Final = 2 << _STEP_SHIFT
-_CLOSE: Final = 3 << _STEP_SHIFT
-_LAST_STEP: Final = 3
-_LARGEST_LENGTH: Final = 0x7FFFF000
+#: What stands above so many bits of user data says that it is of a step of these chains, and of which.
+STEP_SHIFT: Final = 58
+STEPS: Final = range(1, 4)
+_IDENTIFIERS: Final = (1 << STEP_SHIFT) - 1
+_OPEN: Final = 1 << STEP_SHIFT
+_READ: Final = 2 << STEP_SHIFT
+_CLOSE: Final = 3 << STEP_SHIFT
+_READ_ONLY: Final = os.O_RDONLY | os.O_NONBLOCK
+_OPEN_FLAGS: Final = c.SQE_IO_LINK | c.SQE_CQE_SKIP_SUCCESS
+_READ_FLAGS: Final = c.SQE_IO_HARDLINK | c.SQE_FIXED_FILE
 
 _pack_into: Final = c.SQE.pack_into
-
-
-def is_step(user_data: int) -> bool:
-    """Whether a completion is of one of these chains."""
-    return 0 < user_data >> _STEP_SHIFT <= _LAST_STEP
+_pack_three_into: Final = Struct("<" + 3 * c.SQE.format.removeprefix("<")).pack_into
 
 
 class _Reading:
@@ -100,13 +100,23 @@ class WholeFiles:
     def _pack_chain(self, tail: int, operation: OperationFields, reading: _Reading) -> None:
         identifier, number, view = operation.identifier, reading.place.number, operation.view
         sqes, mask = self._ring.sqes, self._ring.mask
+        if tail & mask <= mask + 1 - CONTENTS_ENTRIES:  # one behind the other, without the end of the ring in between
+            _pack_three_into(
+                sqes, (tail & mask) << c.SQE_SHIFT,
+                c.OP_OPENAT, _OPEN_FLAGS, 0, c.AT_FDCWD, 0, address_of(reading.path), 0, _READ_ONLY, identifier | _OPEN,
+                0, 0, number + 1, 0, 0,
+                c.OP_READ, _READ_FLAGS, 0, number, 0, address_of(view), view.nbytes, 0, identifier | _READ,
+                0, 0, 0, 0, 0,
+                c.OP_CLOSE, 0, 0, 0, 0, 0, 0, 0, identifier | _CLOSE, 0, 0, number + 1, 0, 0,
+            )  # fmt: skip
+            return
         _pack_into(
-            sqes, (tail & mask) << c.SQE_SHIFT, c.OP_OPENAT, c.SQE_IO_LINK | c.SQE_CQE_SKIP_SUCCESS, 0, c.AT_FDCWD, 0,
-            address_of(reading.path), 0, os.O_RDONLY | os.O_NONBLOCK, identifier | _OPEN, 0, 0, number + 1, 0, 0,
+            sqes, (tail & mask) << c.SQE_SHIFT, c.OP_OPENAT, _OPEN_FLAGS, 0, c.AT_FDCWD, 0,
+            address_of(reading.path), 0, _READ_ONLY, identifier | _OPEN, 0, 0, number + 1, 0, 0,
         )  # fmt: skip
         _pack_into(
-            sqes, (tail + 1 & mask) << c.SQE_SHIFT, c.OP_READ, c.SQE_IO_HARDLINK | c.SQE_FIXED_FILE, 0, number, 0,
-            address_of(view), min(view.nbytes, _LARGEST_LENGTH), 0, identifier | _READ, 0, 0, 0, 0, 0,
+            sqes, (tail + 1 & mask) << c.SQE_SHIFT, c.OP_READ, _READ_FLAGS, 0, number, 0,
+            address_of(view), view.nbytes, 0, identifier | _READ, 0, 0, 0, 0, 0,
         )  # fmt: skip
         _pack_into(
             sqes, (tail + 2 & mask) << c.SQE_SHIFT, c.OP_CLOSE, 0, 0, 0, 0, 0, 0, 0, identifier | _CLOSE, 0, 0,

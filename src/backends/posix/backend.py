@@ -120,7 +120,7 @@ class PosixBackend(Backend):
             (Kind.RENAME, self._files.begin),
             (Kind.UNLINK, self._files.begin),
             (Kind.MAKE_DIRECTORY, self._files.begin),
-            (Kind.FILE_CONTENTS, self._files.begin),
+            (Kind.FILE_CONTENTS, self._files.begin_contents),
         ):
             self._begin[kind] = begin
 

@@ -1,4 +1,4 @@
-"""fallocate(2) and renameat2(2), of which Python knows the plain forms only. Each returns 0 or -errno.
+"""fallocate(2), renameat2(2) and openat2(2), of which Python knows the plain forms only or none.
 
 The other forms are asked of the C library by name where it has them; elsewhere they end with EOPNOTSUPP.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import sys
+from struct import Struct
 from typing import Any, Final
 
 from proactor_trio.backends.contract import OperationFields
@@ -24,6 +26,11 @@ def _c_function(name: str) -> Any:
 
 _fallocate: Final = _c_function("fallocate")
 _renameat2: Final = _c_function("renameat2")
+_syscall: Final = _c_function("syscall") if sys.platform == "linux" else None
+_SYS_OPENAT2: Final = 437
+_RESOLVE_CACHED: Final = 0x20
+#: struct open_how: flags, mode, resolve.
+_OPEN_HOW: Final = Struct("=QQQ")
 
 
 def allocate(operation: OperationFields) -> int:
@@ -53,6 +60,14 @@ def rename(operation: OperationFields) -> int:
     return _outcome(
         _renameat2(_AT_FDCWD, operation.path, _AT_FDCWD, operation.second_path, ctypes.c_uint(operation.mode))
     )
+
+
+def open_cached(path: bytes, flags: int) -> int:
+    """Open a file whose names are all in memory (openat2(2) with RESOLVE_CACHED, Linux 5.12); -1: it is not so."""
+    if _syscall is None:
+        return -1
+    how = _OPEN_HOW.pack(flags, 0, _RESOLVE_CACHED)
+    return int(_syscall(_SYS_OPENAT2, _AT_FDCWD, path, how, ctypes.c_size_t(len(how))))
 
 
 def _outcome(result: int) -> int:

@@ -9,11 +9,12 @@ A close waits for what workers are doing with its descriptor, and takes back wha
 from __future__ import annotations
 
 import os
-from typing import Final
+from typing import Any, Final
 
 from proactor_trio.backends.contract import Kind, OperationFields
+from proactor_trio.backends.posix.file_calls import open_cached
 from proactor_trio.backends.posix.ledger import NOTHING, Ledger
-from proactor_trio.backends.posix.workers import Job, WorkerPool, refused
+from proactor_trio.backends.posix.workers import CONTENTS_FLAGS, Job, WorkerPool, refused
 
 READ_IN_PLACE_BYTES: Final = 64 * 1024
 
@@ -69,6 +70,17 @@ class FileOperations:
                 ledger.outcome = NOTHING  # the end of the file, or of what is in the cache: a worker finds out
         self.begin(operation)
 
+    def begin_contents(self, operation: OperationFields) -> None:
+        """A file whose names and contents are in memory is read in place; every other by a worker."""
+        ledger = self._ledger
+        if _NOWAIT and operation.backend_state is None:  # else a worker may be at it
+            ledger.attempts += 1
+            (ledger.outcome,) = map(_contents_in_memory, (operation,))
+            if ledger.outcome is not NOTHING:
+                ledger.report_outcome(operation)
+                return
+        self.begin(operation)
+
     def begin_close(self, operation: OperationFields) -> None:
         self._not_in_place.discard(operation.descriptor)
         self._closes[operation.descriptor] = operation
@@ -119,3 +131,21 @@ class FileOperations:
         if not self._jobs.get(descriptor):
             self.begin(operation)
             del self._closes[descriptor]
+
+
+def _contents_in_memory(operation: OperationFields) -> Any:
+    """The number of bytes that were read without waiting; NOTHING: it cannot be had so, or not all of it."""
+    view = operation.view
+    if view.nbytes > READ_IN_PLACE_BYTES:
+        return NOTHING
+    descriptor = open_cached(operation.path, CONTENTS_FLAGS | os.O_CLOEXEC)
+    if descriptor < 0:
+        return NOTHING
+    try:
+        count = os.preadv(descriptor, (view,), 0, _NOWAIT)
+        # A short read may have come to the end of what is in memory.
+        return count if count == view.nbytes or count == os.fstat(descriptor).st_size else NOTHING
+    except OSError:
+        return NOTHING
+    finally:
+        os.close(descriptor)

@@ -1,7 +1,7 @@
 """FileContents: the beginning of a file by its path, in one operation: open, read, close.
 
-On io_uring the three are one chain in the kernel, on posix one job of one worker thread; elsewhere they are made here,
-one after the other. However it ends, nothing stays open.
+On io_uring the three are one chain in the kernel; on posix one job of a worker thread, or none where all is in memory.
+Elsewhere they are made here, one after the other. However it ends, nothing stays open.
 
 It is for small regular files. A file that is as long as the buffer, or longer, fills it: then there may be more. Of
 what has no positions (a fifo, a terminal) it may take bytes that are there, or end with EAGAIN or ESPIPE; it waits for
@@ -58,14 +58,14 @@ class FileContents(SteppingOperation):
 
     def _prepare(self) -> None:
         check_integer(self.most_bytes, "most_bytes", 1, _LARGEST_BUFFER)
+        if self._memory.nbytes != self.most_bytes:
+            self._memory = memoryview(bytearray(self.most_bytes))  # kept for the next submission
         self.path = encode_path(self.name, "path")
         assert self._proactor is not None
         is_native = self._proactor.has_native(Kind.FILE_CONTENTS)
         self.kind = Kind.FILE_CONTENTS if is_native else Kind.SOFTWARE  # type: ignore[misc]
         self._cancel_requested = False
         self._outcome = CANCELED
-        if self._memory.nbytes != self.most_bytes:
-            self._memory = memoryview(bytearray(self.most_bytes))  # kept for the next submission
         self.view = self._memory
 
     # Step by step, where no backend does it ---------------------------------------------------------------------
