@@ -389,11 +389,15 @@ class IoUringBackend(Backend):
                 if operation.kind is receive_pool:
                     self._dispatch_received(operation, result, flags)
                     continue
-                if operation.flags is not _NO_FLAGS:
-                    self._dispatch_piece(operation, result, flags)
-                    continue
                 operation.data = self._receive_views[flags >> _CQE_BUFFER_SHIFT][:result].tobytes()
-                complete(operation, result, 0)
+                delivered = operation.deliveries
+                try:
+                    complete(operation, result, _MORE if flags & _CQE_MORE else 0)
+                except BaseException:
+                    if operation.deliveries != delivered:
+                        self._returned_buffers.append(flags >> _CQE_BUFFER_SHIFT)
+                        del batch[-1]
+                    raise
                 del batch[-1]
                 self._returned_buffers.append(flags >> _CQE_BUFFER_SHIFT)
                 continue
@@ -446,17 +450,6 @@ class IoUringBackend(Backend):
             self._dispatch_once(operation, result, _MORE if flags & _CQE_MORE else 0)
         finally:
             operation.buffer_index = -1
-
-    def _dispatch_piece(self, operation: OperationFields, result: int, flags: int) -> None:
-        """What a multishot receive has brought; its buffer is given back once the report was delivered."""
-        buffer = flags >> _CQE_BUFFER_SHIFT
-        operation.data = self._receive_views[buffer][:result].tobytes()
-        entries = len(self._batch)
-        try:
-            self._dispatch_once(operation, result, _MORE if flags & _CQE_MORE else 0)
-        finally:
-            if len(self._batch) != entries:
-                self._returned_buffers.append(buffer)
 
     def _do_not_count_receives(self, operation: OperationFields) -> None:
         """This kernel cannot end a multishot receive by itself: begin it again without."""

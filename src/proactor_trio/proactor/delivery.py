@@ -33,6 +33,7 @@ _FINAL: Final = {0: CompletionFlags.NONE, 2: CompletionFlags.ZERO_COPY_ACHIEVED}
 #: As plain integers, whose arithmetic is many times faster.
 _MORE_BIT: Final = int(CompletionFlags.MORE)
 _MULTISHOT: Final = int(OperationFlags.MULTISHOT)
+_MULTISHOT_ALONE: Final = OperationFlags.MULTISHOT
 _NO_FLAGS: Final = OperationFlags.NONE
 _AGAIN: Final = -errno.EAGAIN
 #: How an operation that was asked to end may say so, beside CANCELED.
@@ -66,8 +67,12 @@ class Delivery:
 
     def complete(self, operation: Operation, result: int, flags: int) -> None:
         """One raw completion (contract.py). Everything before the commit may run twice and must not mind."""
-        if (flags or result == _AGAIN or operation.flags is not _NO_FLAGS) and self._goes_on(operation, result, flags):
-            return
+        if flags or result == _AGAIN or operation.flags is not _NO_FLAGS:
+            if flags == _MORE_BIT and operation.flags is _MULTISHOT_ALONE and result >= 0:
+                self._complete_more(operation, result)  # what most reports of these are
+                return
+            if self._goes_on(operation, result, flags):
+                return
         if operation._limits is not None and result >= 0:
             result = operation._judge_expired(result)
         chain = operation._chain
