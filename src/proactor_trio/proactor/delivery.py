@@ -19,6 +19,7 @@ from proactor_trio.backends.contract import CompletionFlags, OperationFlags
 from proactor_trio.proactor.chain import Chain
 from proactor_trio.proactor.errors import CANCELED, CancelCause, CompletionErrors
 from proactor_trio.proactor.multishot import EmulatedMultishot
+from proactor_trio.proactor.observing import OperationObserver
 from proactor_trio.proactor.operation import (
     SOFTWARE_FAILURE,
     Continuation,
@@ -45,11 +46,13 @@ _DONE: Final = OperationState.DONE
 class Delivery:
     """Delivers the completions of one proactor. Owner thread only, inside `poll()`."""
 
-    __slots__ = ("_in_flight", "_multishot", "chain_steps", "delivered", "errors", "unfinished")
+    __slots__ = ("_in_flight", "_multishot", "chain_steps", "delivered", "errors", "observer", "unfinished")
 
     def __init__(self, in_flight: dict[int, Operation]) -> None:
         self._in_flight = in_flight
         self._multishot = EmulatedMultishot()
+        #: Who is told of operations, beside those who wait for them.
+        self.observer: OperationObserver | None = None
         #: How many were delivered since the proactor was made.
         self.delivered = 0
         #: What completion functions raised.
@@ -88,6 +91,8 @@ class Delivery:
         waiter = operation.waiter
         completion_fn = operation.completion_fn
         identifier = operation.identifier
+        observer = self.observer
+        told = None if observer is None else operation.result if operation.error is None else operation.error
         if completion_fn is not None and type(completion_fn) is Continuation:
             self.unfinished[identifier] = operation, completion_fn
         # The commit: no call from here to that of the completion function.
@@ -108,6 +113,8 @@ class Delivery:
                 self.errors.keep(error, operation)
             if type(completion_fn) is Continuation:
                 self.unfinished.pop(identifier, None)
+        if observer is not None:
+            observer.operation_completed(operation, told)
 
     def resume(self) -> None:
         """Call the continuations again that were interrupted."""

@@ -33,6 +33,7 @@ from proactor_trio.proactor.errors import CancelCause, FailedPrecondition, Unimp
 from proactor_trio.proactor.hosting import Hosting
 from proactor_trio.proactor.incoming import Batch, CancelRequest, FinishRequest
 from proactor_trio.proactor.messages import MessageCallback, Messages
+from proactor_trio.proactor.observing import OperationObserver
 from proactor_trio.proactor.operation import TRANSITIONS, Operation, OperationState, SoftwareOperation
 from proactor_trio.proactor.options import ProactorOptions, ThreadingMode
 from proactor_trio.proactor.ownership import check_owner_thread
@@ -200,6 +201,8 @@ class Proactor:
         operation.identifier = identifier = self._next_identifier
         self._next_identifier = identifier + 1
         self._in_flight[identifier] = operation
+        if self._delivery.observer is not None:
+            self._delivery.observer.operation_submitted(operation)
         if operation.kind in self._native_kinds:
             self._backend.start(operation)
         elif operation.kind in OUR_KINDS:
@@ -252,6 +255,8 @@ class Proactor:
         operation.identifier = identifier = self._next_identifier
         self._next_identifier = identifier + 1
         self._in_flight[identifier] = operation
+        if self._delivery.observer is not None:
+            self._delivery.observer.operation_submitted(operation)
 
     # Cancelling --------------------------------------------------------------------------------------------------
 
@@ -274,6 +279,8 @@ class Proactor:
             return True
         if not operation.identifier:
             self._take_incoming()
+        if self._delivery.observer is not None:
+            self._delivery.observer.operation_cancel_requested(operation)
         if self._has_begun(operation) and not self._is_closing(operation):
             self._beginning.cancel(operation)
         operation.state = _CANCELLING  # last: it is not asked to end again
@@ -516,6 +523,10 @@ class Proactor:
     def delivered(self) -> int:
         """How many completions were delivered since it was made."""
         return self._delivery.delivered
+
+    def observe(self, observer: OperationObserver | None) -> None:
+        """Have somebody told of each operation; None: nobody. Owner thread."""
+        self._delivery.observer = observer
 
     def uncount(self) -> None:
         """In a completion function of an operation of our own: it is none of those that `poll()` counts."""
