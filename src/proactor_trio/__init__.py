@@ -2,6 +2,7 @@
 
 from proactor_trio import abc, from_thread, lowlevel, proactor, socket, testing, to_thread
 from proactor_trio._kernel.cancel import Cancelled, CancelScope, current_effective_deadline
+from proactor_trio._kernel.companions import COMPANIONS as _COMPANIONS
 from proactor_trio._kernel.errors import (
     BrokenResourceError,
     BusyResourceError,
@@ -28,6 +29,7 @@ from proactor_trio.files.path import Path, PosixPath, WindowsPath
 from proactor_trio.files.raw import AsyncFile
 from proactor_trio.files.text import AsyncTextFile
 from proactor_trio.files.wrapping import AsyncIOWrapper, wrap_file
+from proactor_trio.inspection.companion import begin_if_asked_for as _answer_if_asked_for
 from proactor_trio.proactor.errors import ClosedResourceError
 from proactor_trio.processes.process import Process
 from proactor_trio.processes.run_process import run_process
@@ -129,3 +131,5 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+_COMPANIONS.append(_answer_if_asked_for)

@@ -34,6 +34,15 @@ from proactor_trio._kernel.traps import (
     wait_task_rescheduled,
 )
 from proactor_trio.channels.unbounded_queue import UnboundedQueue, UnboundedQueueStatistics
+from proactor_trio.inspection.as_text import format_task_tree
+from proactor_trio.inspection.task_tree import (
+    FrameNode,
+    NurseryNode,
+    OperationNode,
+    ScopeNode,
+    TaskNode,
+    task_tree,
+)
 from proactor_trio.proactor import Proactor
 from proactor_trio.processes.opening import open_process
 from proactor_trio.statistics import IOStatistics, RunStatistics, current_statistics
@@ -42,14 +51,19 @@ from proactor_trio.streams.fd_stream import FdStream
 __all__ = [
     "Abort",
     "FdStream",
+    "FrameNode",
     "IOStatistics",
+    "NurseryNode",
+    "OperationNode",
     "ParkingLot",
     "ParkingLotStatistics",
     "RaiseCancelT",
     "RunStatistics",
     "RunVar",
     "RunVarToken",
+    "ScopeNode",
     "Task",
+    "TaskNode",
     "TrioToken",
     "UnboundedQueue",
     "UnboundedQueueStatistics",
@@ -67,6 +81,7 @@ __all__ = [
     "currently_ki_protected",
     "disable_ki_protection",
     "enable_ki_protection",
+    "format_task_tree",
     "in_trio_run",
     "in_trio_task",
     "notify_closing",
@@ -78,6 +93,7 @@ __all__ = [
     "spawn_system_task",
     "start_guest_run",
     "start_thread_soon",
+    "task_tree",
     "wait_readable",
     "wait_task_rescheduled",
     "wait_writable",

@@ -61,6 +61,9 @@ class _Nowhere(WaitingPlace):
     def withdraw(self, task: Task) -> None:
         return None
 
+    def __repr__(self) -> str:
+        return "a cancellation"
+
 
 _NOWHERE: Final = _Nowhere()
 

@@ -151,6 +151,11 @@ class Nursery:
         """The task that opened it."""
         return self._parent_task
 
+    @property
+    def parent_waits(self) -> bool:
+        """Whether its block is over, and the task that opened it waits for the tasks in it."""
+        return self._parent_waits
+
     # Starting ----------------------------------------------------------------------------------------------------
 
     @enable_ki_protection

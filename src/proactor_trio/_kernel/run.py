@@ -34,6 +34,7 @@ from proactor_trio._kernel.cancel import (
     scope_misnested,
 )
 from proactor_trio._kernel.clock import LONGEST_SLEEP, Clock, SystemClock
+from proactor_trio._kernel.companions import COMPANIONS
 from proactor_trio._kernel.context import CONTEXT, current_run, current_task
 from proactor_trio._kernel.deadlines import Deadlines
 from proactor_trio._kernel.entry_queue import EntryQueue, TrioToken
@@ -453,6 +454,8 @@ class Run:
 
     async def _root(self, async_fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
         async with open_nursery(strict_exception_groups=True) as self.system_nursery:
+            for begin in COMPANIONS:
+                begin()
             try:
                 self.main_task = self.spawn(async_fn, args, self.system_nursery, None, self.system_context.copy())
             except BaseException as error:

@@ -9,6 +9,7 @@ from proactor_trio import __version__
 from proactor_trio.backends.select import ENVIRONMENT_VARIABLE, backend_names, requested_name
 from proactor_trio.command.doctor import run_doctor
 from proactor_trio.command.main_job import run_main_job
+from proactor_trio.command.tree import run_tree
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -31,6 +32,13 @@ def _parser() -> argparse.ArgumentParser:
     # Without SUPPRESS the default here would win over what was given before the command.
     doctor.add_argument("--backend", metavar="NAME", default=argparse.SUPPRESS, help=backend_help)
     doctor.add_argument("--json", action="store_true", help="the same for programs; the keys stand in docs/doctor.md")
+    tree = commands.add_parser(
+        "tree",
+        help="print the tasks of a process that runs, and what each of them waits for",
+        description="The process has to be started with PROACTOR_TRIO_INSPECT=1 in its environment, by the same user.",
+    )
+    tree.add_argument("process", metavar="PID", type=int, help="the number of the process")
+    tree.add_argument("--json", action="store_true", help="the same for programs")
     return parser
 
 
@@ -44,4 +52,6 @@ def main(words: Sequence[str] | None = None) -> int:
         parser.error(f"{origin}: there is no backend {name!r}; known are {', '.join(backend_names())}")
     if arguments.command == "doctor":
         return run_doctor(arguments.backend, as_json=arguments.json)
+    if arguments.command == "tree":
+        return run_tree(arguments.process, as_json=arguments.json)
     return run_main_job(arguments.backend)
