@@ -12,6 +12,7 @@ import pytest
 
 from cts.support import Completions, Files, finish, open_descriptors, pattern, perform, settle, start
 from proactor_trio.proactor import (
+    Capability,
     FileContents,
     FileOpen,
     Nop,
@@ -207,3 +208,34 @@ def test_registered_files_keep_their_places_beside_it(proactor: Proactor, path: 
     settle(proactor, *operations)
     assert file.registration is not None and file.registration.is_used
     assert {operation.result for operation in operations} == {pattern(1000)}
+
+
+# Step by step, above a backend that does not do it ----------------------------------------------------------------
+
+WITHOUT_TABLE = Capability.ALL & ~Capability.FIXED_FILES
+
+
+def test_it_is_made_of_steps_where_no_backend_does_it(make_proactor: Any, path: Path) -> None:
+    proactor = make_proactor(allowed_capabilities=WITHOUT_TABLE)
+    before = open_descriptors()
+    assert perform(proactor, FileContents(path, 4096)) == pattern(1000)
+    failed = finish(proactor, FileContents(path / "inside", 4096))
+    assert isinstance(failed.error, NotADirectoryError) and failed.error.filename == path / "inside"
+    folder = finish(proactor, FileContents(path.parent, 4096))
+    assert isinstance(folder.error, IsADirectoryError) and folder.error.filename == path.parent
+    assert open_descriptors() == before
+
+
+@pytest.mark.parametrize("polls", range(6))
+def test_its_steps_leave_nothing_open_when_cancelled(make_proactor: Any, path: Path, polls: int) -> None:
+    proactor = make_proactor(allowed_capabilities=WITHOUT_TABLE)
+    assert perform(proactor, FileContents(path, 4096)) == pattern(1000)
+    before = open_descriptors()
+    operation = FileContents(path, 4096)
+    proactor.submit(operation)
+    for _ in range(polls):
+        proactor.poll(0)
+    proactor.cancel(operation)
+    settle(proactor, operation)
+    assert operation.result == pattern(1000) or isinstance(operation.error, OperationCancelled)
+    assert open_descriptors() == before

@@ -27,6 +27,7 @@ from proactor_trio.proactor import (
     EventWait,
     FileAllocate,
     FileClose,
+    FileContents,
     FileOpen,
     FileRead,
     FileStatus,
@@ -196,6 +197,10 @@ SCENES: dict[type[Operation], Scene] = {
     FileClose: making_files,
     FileRead: lambda stage: [FileRead(stage.files.holding(b"x" * 9000), bytearray(9000), 0)],
     FileWrite: lambda stage: [FileWrite(stage.files.holding(), b"x" * 9000, 0)],
+    FileContents: in_turn(
+        lambda stage: FileClose(stage.files.holding(b"x", "contents")),
+        lambda stage: FileContents(stage.path("contents"), 10),
+    ),
     FileSync: lambda stage: [FileSync(stage.files.holding(b"x"))],
     FileStatus: lambda stage: [FileStatus(stage.files.holding(b"x"))],
     FileAllocate: lambda stage: [FileAllocate(stage.files.holding(), 0, 4096)],

@@ -122,7 +122,7 @@ def test_a_place_is_filled_and_emptied_again(ring: Ring, descriptor: int) -> Non
 
 
 def test_a_full_table_is_a_reason_and_no_error(ring: Ring, descriptor: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fixed_files, "LARGEST_TABLE", 2)
+    monkeypatch.setattr(fixed_files, "LARGEST_TABLE", 4)  # half of it for contents
     table, places = FixedFiles(ring), [TablePlace() for _ in range(3)]
     for place in places:
         table.add(place, descriptor)
