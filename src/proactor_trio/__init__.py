@@ -34,7 +34,11 @@ from proactor_trio.proactor.errors import ClosedResourceError
 from proactor_trio.processes.process import Process
 from proactor_trio.processes.run_process import run_process
 from proactor_trio.signals import open_signal_receiver
+from proactor_trio.sources.event_receiver import open_event_receiver
+from proactor_trio.sources.message_receiver import open_message_receiver
+from proactor_trio.sources.relay import open_relay
 from proactor_trio.streams.closing import aclose_forcefully
+from proactor_trio.streams.sending_files import sendfile
 from proactor_trio.streams.serving import serve_listeners
 from proactor_trio.streams.socket_listener import SocketListener
 from proactor_trio.streams.socket_stream import SocketStream
@@ -109,9 +113,12 @@ __all__ = [
     "lowlevel",
     "move_on_after",
     "move_on_at",
+    "open_event_receiver",
     "open_file",
     "open_memory_channel",
+    "open_message_receiver",
     "open_nursery",
+    "open_relay",
     "open_signal_receiver",
     "open_tcp_listeners",
     "open_tcp_stream",
@@ -119,6 +126,7 @@ __all__ = [
     "proactor",
     "run",
     "run_process",
+    "sendfile",
     "serve_listeners",
     "serve_tcp",
     "sleep",

@@ -22,7 +22,7 @@ from proactor_trio._kernel.parking_lot import (
     add_parking_lot_breaker,
     remove_parking_lot_breaker,
 )
-from proactor_trio._kernel.perform import perform
+from proactor_trio._kernel.perform import perform, perform_by_deadline
 from proactor_trio._kernel.readiness import notify_closing, wait_readable, wait_writable
 from proactor_trio._kernel.run_vars import RunVar, RunVarToken
 from proactor_trio._kernel.task import Abort, RaiseCancelT, Task, reschedule
@@ -87,6 +87,7 @@ __all__ = [
     "notify_closing",
     "open_process",
     "perform",
+    "perform_by_deadline",
     "remove_instrument",
     "remove_parking_lot_breaker",
     "reschedule",

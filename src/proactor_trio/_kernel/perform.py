@@ -18,16 +18,18 @@ means that there was no effect; and no memory is let go while the kernel can sti
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator
 from typing import Any
 
+from proactor_trio._kernel.cancel import current_effective_deadline
 from proactor_trio._kernel.context import CONTEXT, current_task
 from proactor_trio._kernel.errors import BusyResourceError
 from proactor_trio._kernel.interrupts import enable_ki_protection
 from proactor_trio._kernel.task import CHECKPOINT, PARKED, Message, Task
-from proactor_trio._kernel.traps import PARK, checkpoint_if_cancelled
+from proactor_trio._kernel.traps import PARK, YIELD, checkpoint_if_cancelled
 from proactor_trio.backends.contract import OperationFlags
-from proactor_trio.proactor.errors import CancelCause, ClosedResourceError, OperationCancelled
+from proactor_trio.proactor.errors import CancelCause, ClosedResourceError, DeadlineExceeded, OperationCancelled
 from proactor_trio.proactor.operation import Operation, OperationState, set_performer
 from proactor_trio.proactor.proactor import Proactor
 
@@ -69,6 +71,26 @@ async def perform_uncancellable(operation: Operation) -> Any:
     if operation.error is not None:
         raise operation.error
     return operation.result
+
+
+@enable_ki_protection
+async def perform_by_deadline(operation: Operation) -> Any:
+    """`await operation`, with the deadline of the task's scopes handed to the proactor, and on io_uring to the kernel.
+
+    So it ends in time also while the run's thread does something else. That is then the cancellation of the scope whose
+    deadline has come: Cancelled. Without a deadline it is `await operation`. What the operation's own limits were is
+    lost. Raises FailedPrecondition for one that is in flight already.
+    """
+    deadline = current_effective_deadline()
+    if not math.isinf(deadline):
+        operation.set_limits(deadline=deadline)
+    try:
+        return await operation
+    except DeadlineExceeded:
+        await YIELD  # by then the run has seen the deadline, too
+        raise
+    finally:
+        operation.set_limits()
 
 
 def _join(task: Task, operation: Operation) -> Generator[Message, None, None]:

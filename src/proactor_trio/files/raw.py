@@ -379,6 +379,12 @@ class AsyncFile(AsyncResource):
         return self._has_positions
 
     @property
+    def proactor_file(self) -> File:
+        """The proactor's File, for operations; they do not know of the position."""
+        self._check_open()
+        return self._file
+
+    @property
     def closed(self) -> bool:
         """Whether it was closed."""
         return self._file.closed

@@ -8,7 +8,7 @@ completions. Without a callback they are dropped.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from operator import call
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,7 +26,7 @@ MessageCallback = Callable[["Proactor", int], object]
 class Messages:
     """The messages of one proactor. `put()` is for any thread, everything else for the owner."""
 
-    __slots__ = ("_capacity", "_decode", "callback", "waiting")
+    __slots__ = ("_capacity", "_decode", "callback", "untaken", "waiting")
 
     def __init__(self, capacity: int, decode: Callable[[object], int]) -> None:
         """decode: makes the number of what the kernel left."""
@@ -35,11 +35,13 @@ class Messages:
         #: Numbers, and what the kernel left for `decode`.
         self.waiting: deque[Any] = deque()
         self.callback: MessageCallback | None = None
+        #: What the callback has put aside, and which still counts as waiting.
+        self.untaken: Sized = ()
 
     def put(self, data: int) -> None:
         """Queue a message. Raises ResourceExhausted when too many are waiting."""
         check_integer(data, "data", 0, LARGEST_MESSAGE)
-        if len(self.waiting) >= self._capacity:
+        if len(self.waiting) + len(self.untaken) >= self._capacity:
             raise ResourceExhausted(f"{self._capacity} messages wait for this proactor already; send after its poll()")
         self.waiting.append(data)
 

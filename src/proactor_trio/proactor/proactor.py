@@ -17,7 +17,7 @@ import operator
 import threading
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from types import TracebackType
 from typing import Final
 
@@ -421,14 +421,23 @@ class Proactor:
         self._messages.put(data)
         self._backend.wake()
 
-    def set_message_callback(self, callback: MessageCallback | None) -> None:
-        """Have `callback(proactor, data)` called inside `poll()` for each message; None drops them. Owner thread."""
+    @property
+    def has_message_callback(self) -> bool:
+        """Whether somebody takes the messages."""
+        return self._messages.callback is not None
+
+    def set_message_callback(self, callback: MessageCallback | None, untaken: Sized = ()) -> None:
+        """Have `callback(proactor, data)` called inside `poll()` for each message; None drops them. Owner thread.
+
+        untaken: where the callback puts messages for later; they count among those that wait.
+        """
         self._check_usable()
         if self._owner is not None:
             self.check_owner("set_message_callback()")
         if callback is not None and not callable(callback):
             raise TypeError(f"callback must be callable or None, not {type(callback).__name__}")
         self._messages.callback = callback
+        self._messages.untaken = untaken
 
     def message_handle(self) -> int | None:
         """Where another proactor's kernel can leave messages for this one; None: only through `send_message()`.

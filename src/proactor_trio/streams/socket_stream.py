@@ -28,8 +28,10 @@ from proactor_trio.abc import HalfCloseableStream
 from proactor_trio.backends.contract import PollEvents
 from proactor_trio.proactor.arguments import readable_view
 from proactor_trio.proactor.errors import ClosedResourceError
+from proactor_trio.proactor.file import File
 from proactor_trio.proactor.operations.net import LARGEST_RECEIVE_BYTES, Send, SocketClose
 from proactor_trio.proactor.operations.scheduling import HandlePoll
+from proactor_trio.proactor.operations.splice import SendFile
 from proactor_trio.proactor.socket import Socket
 from proactor_trio.sockets.native_socket import NativeSocket
 from proactor_trio.sockets.received import Received
@@ -207,6 +209,23 @@ class SocketStream(HalfCloseableStream):
         view = readable_view(data, "data")
         while sent < view.nbytes:
             sent += await Send(self._socket, view[sent:], whole=True)
+
+    @enable_ki_protection
+    async def send_part_of_file(self, file: File, offset: int, count: int) -> int:
+        """For sendfile(): send bytes of a file inside the kernel; fewer than `count` if it ends there."""
+        if self._sending:
+            raise BusyResourceError("another task is already sending on this stream")
+        if self._sent_eof or self._socket.closed:
+            await checkpoint()
+            raise ClosedResourceError("this stream was closed, or its sending side was")
+        self._sending = True
+        try:
+            sent: int = await SendFile(self._socket, file, offset, count)
+            return sent
+        except (BrokenPipeError, ConnectionError) as error:
+            raise _broken(error, "sending failed") from error
+        finally:
+            self._sending = False
 
     @enable_ki_protection
     async def wait_send_all_might_not_block(self) -> None:
