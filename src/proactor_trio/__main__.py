@@ -1,4 +1,4 @@
-"""`python -m proactor_trio`: the main job, `doctor` and `tree`; see proactor_trio.command."""
+"""`python -m proactor_trio`: the main job, `compat`, `doctor` and `tree`; see proactor_trio.command."""
 
 import sys
 

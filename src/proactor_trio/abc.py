@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket as stdlib_socket
 from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
@@ -184,5 +185,7 @@ class SocketFactory(ABC):
     __slots__ = ()
 
     @abstractmethod
-    def socket(self, family: int = ..., type: int = ..., proto: int = ...) -> SocketType:
+    def socket(
+        self, family: int = stdlib_socket.AF_INET, type: int = stdlib_socket.SOCK_STREAM, proto: int = 0
+    ) -> SocketType:
         """A socket: an instance of a class that derives from socket.SocketType."""

@@ -8,6 +8,11 @@ from typing import Any
 
 from proactor_trio._kernel.clock import Clock
 from proactor_trio._kernel.context import current_run, current_task, in_trio_run, in_trio_task
+from proactor_trio._kernel.detaching import (
+    permanently_detach_coroutine_object,
+    reattach_detached_coroutine_object,
+    temporarily_detach_coroutine_object,
+)
 from proactor_trio._kernel.entry_queue import TrioToken, current_trio_token
 from proactor_trio._kernel.guest import start_guest_run
 from proactor_trio._kernel.instruments import add_instrument, remove_instrument
@@ -45,6 +50,7 @@ from proactor_trio.inspection.task_tree import (
 )
 from proactor_trio.proactor import Proactor
 from proactor_trio.processes.opening import open_process
+from proactor_trio.sockets.name_resolution import encode_hostname
 from proactor_trio.statistics import IOStatistics, RunStatistics, current_statistics
 from proactor_trio.streams.fd_stream import FdStream
 
@@ -81,6 +87,7 @@ __all__ = [
     "currently_ki_protected",
     "disable_ki_protection",
     "enable_ki_protection",
+    "encode_hostname",
     "format_task_tree",
     "in_trio_run",
     "in_trio_task",
@@ -88,6 +95,8 @@ __all__ = [
     "open_process",
     "perform",
     "perform_by_deadline",
+    "permanently_detach_coroutine_object",
+    "reattach_detached_coroutine_object",
     "remove_instrument",
     "remove_parking_lot_breaker",
     "reschedule",
@@ -95,6 +104,7 @@ __all__ = [
     "start_guest_run",
     "start_thread_soon",
     "task_tree",
+    "temporarily_detach_coroutine_object",
     "wait_readable",
     "wait_task_rescheduled",
     "wait_writable",

@@ -36,7 +36,7 @@ from proactor_trio.sockets.opening import from_stdlib_socket, fromfd, set_custom
 from proactor_trio.sockets.socket_type import SocketType
 
 if _sys.platform != "win32":
-    pass
+    sethostname = _stdlib.sethostname
 
 #: Constants of the standard library's module that are none of sockets.
 _NOT_OURS = frozenset(("EAGAIN", "EBADF", "EINTR", "EWOULDBLOCK"))

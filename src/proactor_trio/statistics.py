@@ -23,13 +23,13 @@ class IOStatistics:
 @dataclass(frozen=True, slots=True)
 class RunStatistics:
     """tasks_living: started and not ended; tasks_runnable: in the next batch; seconds_to_next_deadline: of any cancel
-    scope, inf if there is none; run_sync_soon_queue_size: calls that wait."""
+    scope, inf if there is none; io_statistics: of the proactor; run_sync_soon_queue_size: calls that wait."""
 
     tasks_living: int
     tasks_runnable: int
     seconds_to_next_deadline: float
-    run_sync_soon_queue_size: int
     io_statistics: IOStatistics
+    run_sync_soon_queue_size: int
 
 
 def current_statistics() -> RunStatistics:

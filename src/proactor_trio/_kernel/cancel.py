@@ -72,9 +72,13 @@ class Cancelled(BaseException, metaclass=_NoPublicConstructor):
     reason: words given to `CancelScope.cancel()`.
     """
 
+    source: CancelSource
+    source_task: str | None
+    reason: str | None
+
     def __init__(self, *, source: CancelSource, source_task: str | None = None, reason: str | None = None) -> None:
         super().__init__()
-        self.source: CancelSource = source
+        self.source = source
         self.source_task = source_task
         self.reason = reason
 

@@ -46,7 +46,7 @@ from proactor_trio._kernel.operation_deadline import OperationDeadline
 from proactor_trio._kernel.parking_lot import ParkingLot, break_lots_of
 from proactor_trio._kernel.run_vars import RunVar
 from proactor_trio._kernel.spawning import coroutine_of, foreign_yield_error
-from proactor_trio._kernel.task import CHECKPOINT, PARKED, PASSING, Abort, RaiseCancelT, Task
+from proactor_trio._kernel.task import CHECKPOINT, PARKED, PASSING, Abort, Detached, RaiseCancelT, Task
 from proactor_trio._kernel.traps import wait_task_rescheduled
 from proactor_trio.proactor.operation import Operation
 from proactor_trio.proactor.proactor import Proactor
@@ -249,6 +249,10 @@ class Run:
                     self.task = None
                     task.deliver_cancellation()
             else:
+                if type(message) is Detached:
+                    self.task = None
+                    self._end_detached(task, message)
+                    continue
                 if message is not PASSING:
                     task.next_exception = foreign_yield_error(message)
                 runq.append(task)
@@ -436,6 +440,13 @@ class Run:
         nursery = task.parent_nursery
         assert nursery is not None
         nursery.child_finished(task, error)
+
+    def _end_detached(self, task: Task, message: Detached) -> None:
+        final = message.outcome
+        if isinstance(final, Error):
+            self._task_ended(task, final.error, None)
+        else:
+            self._task_ended(task, None, final.unwrap())
 
     def _ended_inside(self, task: Task, error: BaseException | None) -> BaseException | None:
         """The task left scopes or nurseries open: end them, and complain where that can have harmed others."""

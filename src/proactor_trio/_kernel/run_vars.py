@@ -19,11 +19,11 @@ _NO_VALUE: Final = _NoValue()
 class RunVarToken(Generic[T]):
     """What RunVar.set() returns, to put the value before it back, once."""
 
-    __slots__ = ("_variable", "previous", "redeemed")
+    __slots__ = ("_variable", "previous_value", "redeemed")
 
     def __init__(self, variable: RunVar[T], previous: T | _NoValue) -> None:
         self._variable = variable
-        self.previous = previous
+        self.previous_value = previous
         self.redeemed = False
 
 
@@ -63,10 +63,10 @@ class RunVar(Generic[T]):
         if token._variable is not self:
             raise ValueError("token is not for us")
         values = _values()
-        if isinstance(token.previous, _NoValue):
+        if isinstance(token.previous_value, _NoValue):
             values.pop(self, None)
         else:
-            values[self] = token.previous
+            values[self] = token.previous_value
         token.redeemed = True
 
     def __repr__(self) -> str:

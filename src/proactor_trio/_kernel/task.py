@@ -49,6 +49,15 @@ class Message(Enum):
     PASSING = "goes on in the next tick"
 
 
+class Detached:
+    """Yielded in place of a message: the task ends with this outcome, and its coroutine is somebody else's."""
+
+    __slots__ = ("outcome",)
+
+    def __init__(self, outcome: Outcome[Any]) -> None:
+        self.outcome = outcome
+
+
 _ASYNC_GENERATOR_STEPS: Final = frozenset(("async_generator_asend", "async_generator_athrow"))
 
 PARKED: Final = Message.PARKED

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from proactor_trio import __version__
 from proactor_trio.backends.select import ENVIRONMENT_VARIABLE, backend_names, requested_name
+from proactor_trio.command.compat import run_compat
 from proactor_trio.command.doctor import run_doctor
 from proactor_trio.command.main_job import run_main_job
 from proactor_trio.command.tree import run_tree
@@ -32,6 +33,11 @@ def _parser() -> argparse.ArgumentParser:
     # Without SUPPRESS the default here would win over what was given before the command.
     doctor.add_argument("--backend", metavar="NAME", default=argparse.SUPPRESS, help=backend_help)
     doctor.add_argument("--json", action="store_true", help="the same for programs; the keys stand in docs/doctor.md")
+    commands.add_parser(
+        "compat",
+        help="compare the public names with those of the Trio that is installed",
+        description="Exit status 0 if nothing is missing, 1 if something is, 2 without Trio.",
+    )
     tree = commands.add_parser(
         "tree",
         help="print the tasks of a process that runs, and what each of them waits for",
@@ -52,6 +58,8 @@ def main(words: Sequence[str] | None = None) -> int:
         parser.error(f"{origin}: there is no backend {name!r}; known are {', '.join(backend_names())}")
     if arguments.command == "doctor":
         return run_doctor(arguments.backend, as_json=arguments.json)
+    if arguments.command == "compat":
+        return run_compat()
     if arguments.command == "tree":
         return run_tree(arguments.process, as_json=arguments.json)
     return run_main_job(arguments.backend)

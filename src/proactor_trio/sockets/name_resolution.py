@@ -38,6 +38,14 @@ def set_custom_hostname_resolver(hostname_resolver: HostnameResolver | None) -> 
     return previous
 
 
+def encode_hostname(hostname: str) -> bytes:
+    """The form in which a name is looked up: IDNA 2008 after the mappings of UTS 46, if it is not ASCII already.
+
+    Raises UnicodeError for what cannot be a name.
+    """
+    return hostname.encode("ascii") if hostname.isascii() else idna.encode(hostname, uts46=True)
+
+
 def _numeric(
     host: bytes | str | None, port: bytes | str | int | None, family: int, type: int, proto: int, flags: int
 ) -> list[AddressInformation] | None:
@@ -68,8 +76,7 @@ async def getaddrinfo(
         await checkpoint()
         return answer
     if isinstance(host, str):
-        # Encoded here also where it is ASCII, so that what a resolver is given is the same in each case.
-        host = host.encode("ascii") if host.isascii() else idna.encode(host, uts46=True)
+        host = encode_hostname(host)  # also what is ASCII, so that what a resolver is given is the same in each case
     resolver = _resolver.get()
     if resolver is not None:
         return await resolver.getaddrinfo(host, port, family, type, proto, flags)

@@ -276,7 +276,7 @@ class SocketStream(HalfCloseableStream):
             return False
         return self._socket_object is None or self._socket_object.is_unused()
 
-    def setsockopt(self, level: int, option: int, value: int | bytes | None = None, length: int | None = None) -> None:
+    def setsockopt(self, level: int, option: int, value: int | bytes | None, length: int | None = None) -> None:
         """Set an option of the socket, as socket.socket.setsockopt."""
         self.socket.setsockopt(level, option, value, length)
 

@@ -93,7 +93,12 @@ class HandlePoll(Operation):
             raise ValueError("events must contain PollEvents.IN or PollEvents.OUT")
         if self._resource_is_closed():
             raise ClosedResourceError("HandlePoll: handle was closed")
-        descriptor = self.handle if isinstance(self.handle, int) else self.handle.fileno()
+        if isinstance(self.handle, int):
+            descriptor = self.handle
+        elif hasattr(self.handle, "fileno"):
+            descriptor = self.handle.fileno()
+        else:
+            raise TypeError(f"handle must be a descriptor or have fileno(), not {type(self.handle).__name__}")
         check_integer(descriptor, "handle", 0, LARGEST_DESCRIPTOR)
         self.descriptor = descriptor
 
