@@ -52,6 +52,7 @@ from proactor_trio.backends.io_uring.encode_zero_copy import with_zero_copy
 from proactor_trio.backends.io_uring.fixed_files import FixedFiles, with_fixed_files
 from proactor_trio.backends.io_uring.linked_timeouts import TIMEOUT_BIT, Handover, LinkedTimeouts
 from proactor_trio.backends.io_uring.linking import linkable_prefix
+from proactor_trio.backends.io_uring.postponed import Postponed
 from proactor_trio.backends.io_uring.probe import capability_reports, multishot_kinds, supported_opcodes
 from proactor_trio.backends.io_uring.registered_buffers import LARGEST_PIECE, RegisteredBuffers
 from proactor_trio.backends.io_uring.repeated_cancels import RepeatedCancels
@@ -127,9 +128,10 @@ class IoUringBackend(Backend):
         self.variant = f"{'compiled helper' if ring.native else 'cffi ABI mode'}, {ring.variant}"
         self._batch: list[tuple[int, int, int]] = []
         self._batch_tail = 0
-        self._postponed: deque[OperationFields] = deque()
-        self._postponed_chains: deque[Sequence[OperationFields]] = deque()
-        self._aborted: deque[OperationFields] = deque()
+        self._waiting = Postponed(complete, options.in_flight)
+        self._postponed = self._waiting.operations
+        self._postponed_chains = self._waiting.chains
+        self._aborted = self._waiting.aborted
         self._repeated_cancels = RepeatedCancels(options.in_flight, self._silent_chains)
         self._repeat_cancel = self._repeated_cancels.waiting
         self._registered_buffers: RegisteredBuffers | None = None
@@ -145,8 +147,6 @@ class IoUringBackend(Backend):
         self._whole_files = WholeFiles(complete, options.in_flight, ring, self._fixed_files)
         self._wait_event: WaitEvent | None = None
         self._choose_encoders()
-        #: The postponed operation that is just being started again.
-        self._restarting: OperationFields | None = None
         self._armed = False
         if not options.created_for_another_thread:
             self.enable()
@@ -207,7 +207,7 @@ class IoUringBackend(Backend):
         """Start a kind that takes several entries at once. False: there was no room for them."""
         if operation.kind is Kind.FILE_CONTENTS:
             return self._make_room(CONTENTS_ENTRIES) and self._whole_files.start(operation)
-        self._abort_postponed(operation.descriptor)
+        self._waiting.abort_all(operation.descriptor)
         if (place := operation.table_place()) is not None:
             self._fixed_files.remove(place)
         if not self._make_room(_CLOSE_ENTRIES):
@@ -219,11 +219,6 @@ class IoUringBackend(Backend):
         operation.started = True
         ring.tail = tail + _CLOSE_ENTRIES
         return True
-
-    def _abort_postponed(self, descriptor: int) -> None:
-        for operation in [waiting for waiting in self._postponed if waiting.descriptor == descriptor]:
-            self._aborted.append(operation)
-            self._postponed.remove(operation)
 
     def linkable(self, operations: Sequence[OperationFields]) -> int:
         return linkable_prefix(operations, self._ring.entries) if self._links else 0
@@ -273,8 +268,7 @@ class IoUringBackend(Backend):
         if operation.identifier in self._zero_copy.held:
             return  # it was sent
         if operation in self._postponed:
-            self._aborted.append(operation)
-            self._postponed.remove(operation)
+            self._waiting.abort(operation)
         elif not self._make_room(2):
             self._repeated_cancels.add(operation)
         elif operation.kind is Kind.FILE_CONTENTS:
@@ -311,7 +305,8 @@ class IoUringBackend(Backend):
             self._groups.publish()
         error = ring.turn(timeout)
         if self._postponed or self._postponed_chains:
-            self._start_postponed()  # now, so that nothing which is started later overtakes it
+            # Now, so that nothing which is started later overtakes it.
+            self._waiting.start_again(self.start, self.start_chain)
         if error and error not in _INTERRUPTED_TURNS:
             raise OSError(-error, f"io_uring_enter failed: {errno.errorcode.get(-error, error)}")
         tail, batch = ring.completions()
@@ -322,45 +317,16 @@ class IoUringBackend(Backend):
             ring.acknowledge(tail)
             self._dispatch()
 
-    def _start_postponed(self) -> None:
-        """Start again what had no room or no buffer. An interrupted one is known by `started`, as in rule 9."""
-        chains = self._postponed_chains
-        for _ in range(len(chains)):
-            steps = chains[0]
-            if self._must_be_started(steps[0]):
-                self.start_chain(steps)
-            del chains[0]
-            self._restarting = None
-        postponed = self._postponed
-        for _ in range(len(postponed)):
-            operation = postponed[0]
-            if self._must_be_started(operation):
-                if operation.expires is None:
-                    self.start(operation)
-                else:
-                    self.start_chain((operation,))
-            del postponed[0]
-            self._restarting = None
-
-    def _must_be_started(self, operation: OperationFields) -> bool:
-        if self._restarting is not operation:
-            operation.started = False
-            self._restarting = operation
-        return not operation.started
-
     def is_quiet(self) -> bool:
         return self._is_silent() and not (
             self._batch or self._postponed or self._aborted or self._repeat_cancel or self._postponed_chains
         )
 
     def _before_turn(self, timeout: float | None) -> float | None:
-        while self._aborted:
-            operation = self._aborted[0]
-            if operation.identifier in self._in_flight:
-                self._complete(operation, -errno.ECANCELED, 0)
-            self._aborted.popleft()
+        if self._aborted:
             timeout = 0
-        self._start_postponed()
+            self._waiting.report_aborted()
+        self._waiting.start_again(self.start, self.start_chain)
         if self._repeat_cancel and (longest := self._repeated_cancels.repeat(self.cancel)) is not None:
             timeout = longest if timeout is None else min(timeout, longest)
         return timeout
@@ -453,8 +419,7 @@ class IoUringBackend(Backend):
 
     def _do_not_count_receives(self, operation: OperationFields) -> None:
         """This kernel cannot end a multishot receive by itself: begin it again without."""
-        if operation not in self._postponed:
-            self._postponed.append(operation)
+        self._waiting.add_once(operation)
         self._counts_receives = False
         self._choose_encoders()
 
@@ -472,8 +437,7 @@ class IoUringBackend(Backend):
     def _complete_failure(self, operation: OperationFields, result: int) -> None:
         kind = operation.kind
         if result == _NO_BUFFER and kind is Kind.RECV_BYTES and self._buffers is not None:
-            if operation not in self._postponed:
-                self._postponed.append(operation)
+            self._waiting.add_once(operation)
         elif result == _SUCCESS_OF_KIND.get(kind):
             self._complete(operation, 0, 0)
         else:

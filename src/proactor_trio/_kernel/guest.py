@@ -174,13 +174,13 @@ class GuestRun:
 
     def _turn(self) -> float | None:
         run = self._run
-        delivered = run.proactor.delivered()
+        delivered = run.proactor.loop_access.delivered()
         try:
             limit = self._hosting.turn()
         except Exception as error:
             run.completion_failed(error)
             return 0
-        if run.proactor.delivered() != delivered:
+        if run.proactor.loop_access.delivered() != delivered:
             run.something_happened()
         return limit
 

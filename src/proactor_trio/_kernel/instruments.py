@@ -102,7 +102,7 @@ class Instruments:
     def _changed(self) -> None:
         self.any = bool(self._all)
         listens = any(self._by_hook[name] for name in _OPERATION_HOOKS)
-        self._proactor.observe(self if listens else None)
+        self._proactor.loop_access.observe(self if listens else None)
 
     def operation_submitted(self, operation: Operation) -> None:
         """The proactor's call, see OperationObserver."""

@@ -21,8 +21,8 @@ class OperationDeadline:
 
     def expire(self) -> None:
         """The time has come. The operation says DeadlineExceeded."""
-        self._proactor.expire(self._operation, self._identifier)
+        self._proactor.loop_access.expire(self._operation, self._identifier)
 
     def is_over(self) -> bool:
         """Whether the operation has completed."""
-        return not self._proactor.is_in_flight(self._operation, self._identifier)
+        return not self._proactor.loop_access.is_in_flight(self._operation, self._identifier)

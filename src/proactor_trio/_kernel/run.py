@@ -78,7 +78,7 @@ class Run:
         self.clock = clock
         self.current_time = clock.current_time
         if type(clock) is not SystemClock:
-            proactor.use_clock(clock.current_time, self._keep_deadline)
+            proactor.loop_access.use_clock(clock.current_time, self._keep_deadline)
         self.instruments = Instruments(instruments, proactor)
         self.strict_exception_groups = strict_exception_groups
         self.runq: list[Task] = []

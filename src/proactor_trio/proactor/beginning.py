@@ -264,7 +264,7 @@ class Beginning:
 
     def _end_expired(self) -> None:
         for operation in self.expiries.expired():
-            self._proactor.expire(operation, operation.identifier)
+            self._proactor.loop_access.expire(operation, operation.identifier)
 
     def limit_wait(self, timeout: float | None) -> float | None:
         """The wait that may not be exceeded, given the caller's."""

@@ -41,6 +41,7 @@ class Hosting:
     __slots__ = (
         "_backend",
         "_direct_between",
+        "_limit_wait",
         "_owner",
         "_proactor",
         "_turn_is_due",
@@ -49,9 +50,16 @@ class Hosting:
         "turns",
     )
 
-    def __init__(self, proactor: Proactor, backend: Backend, turn_is_due: Callable[[], None] | None) -> None:
+    def __init__(
+        self,
+        proactor: Proactor,
+        backend: Backend,
+        limit_wait: Callable[[float | None], float | None],
+        turn_is_due: Callable[[], None] | None,
+    ) -> None:
         self._proactor = proactor
         self._backend = backend
+        self._limit_wait = limit_wait
         self._turn_is_due = turn_is_due
         self._turning = False
         self._owner = threading.get_ident()
@@ -78,7 +86,7 @@ class Hosting:
         finally:
             self._turning = False
             proactor.make_direct(self._direct_between, self._call_owner)
-        return proactor.prepare_wait()
+        return self._limit_wait(self._backend.prepare_wait())  # contract.py, rule 14
 
     def close(self) -> None:
         """Drive it no more; idempotent. The descriptor stays open until the proactor is closed."""

@@ -29,11 +29,11 @@ from proactor_trio.proactor.beginning import Beginning
 from proactor_trio.proactor.chain import check_batch
 from proactor_trio.proactor.delivery import Delivery
 from proactor_trio.proactor.ending import CLOSING_SECONDS, Ending
-from proactor_trio.proactor.errors import CancelCause, FailedPrecondition, Unimplemented
+from proactor_trio.proactor.errors import FailedPrecondition, Unimplemented
 from proactor_trio.proactor.hosting import Hosting
 from proactor_trio.proactor.incoming import Batch, CancelRequest, FinishRequest
+from proactor_trio.proactor.loop_access import LoopAccess
 from proactor_trio.proactor.messages import MessageCallback, Messages
-from proactor_trio.proactor.observing import OperationObserver
 from proactor_trio.proactor.operation import TRANSITIONS, Operation, OperationState, SoftwareOperation
 from proactor_trio.proactor.options import ProactorOptions, ThreadingMode
 from proactor_trio.proactor.ownership import check_owner_thread
@@ -97,6 +97,8 @@ class Proactor:
         self._before_backend = work.before
         self._after_backend = work.after
         self._limit_idle_wait = work.limit_idle_wait
+        #: For the run loop that drives it.
+        self.loop_access = LoopAccess(self, self._in_flight, self._beginning, self._delivery)
         self._ending = Ending(self, work, self._delivery, self._attached)
         forking.watch(self)
 
@@ -483,7 +485,7 @@ class Proactor:
         self.own("host()")
         if self._hosting is not None:
             raise FailedPrecondition("host(): this proactor is driven by another loop already")
-        self._hosting = Hosting(self, self._backend, turn_is_due)
+        self._hosting = Hosting(self, self._backend, self._limit_idle_wait, turn_is_due)
         return self._hosting
 
     def make_direct(self, thread: int | None, call_owner: Callable[[], None]) -> None:
@@ -491,34 +493,10 @@ class Proactor:
         self._direct_thread = thread
         self._call_owner = call_owner
 
-    def prepare_wait(self) -> float | None:
-        """For Hosting: how long may be waited for the backend's handle (contract.py, rule 14)."""
-        return self._limit_idle_wait(self._backend.prepare_wait())
-
     def end_hosting(self) -> None:
         """No other loop drives this proactor any more: it can be polled again. Owner thread; idempotent."""
         self._hosting = None
         self.make_direct(self._owner, self._backend.wake)
-
-    def use_clock(self, current_time: Callable[[], float], keep_deadline: Callable[[Operation, float], None]) -> None:
-        """For run loops with a clock of their own, which no kernel knows. Owner thread, before any submission.
-
-        current_time: what `deadline=` and `timeout=` are counted on instead of `time.monotonic()`.
-        keep_deadline: called as `keep_deadline(operation, expires)` when an operation with a deadline begins; the loop
-            calls `expire(operation, operation.identifier)` when that time has come.
-        """
-        self._current_time = current_time
-        self._beginning.keep_deadlines_by(keep_deadline)
-
-    def is_in_flight(self, operation: Operation, identifier: int) -> bool:
-        """Whether that submission of an operation has not completed. Owner thread."""
-        return self._in_flight.get(identifier) is operation
-
-    def expire(self, operation: Operation, identifier: int) -> None:
-        """The deadline of that submission has come: end it, if it has not completed. Owner thread."""
-        if self.is_in_flight(operation, identifier) and operation.state is _SUBMITTED:
-            operation._cancel_cause = CancelCause.DEADLINE_PASSED
-            self.cancel(operation)
 
     def attach(self, resource: Attachment) -> None:
         """Keep a resource that has to end before its proactor does; see Attachment. Owner thread."""
@@ -528,14 +506,6 @@ class Proactor:
     def detach(self, resource: Attachment) -> None:
         """The resource has ended. Owner thread."""
         self._attached.remove(resource)
-
-    def delivered(self) -> int:
-        """How many completions were delivered since it was made."""
-        return self._delivery.delivered
-
-    def observe(self, observer: OperationObserver | None) -> None:
-        """Have somebody told of each operation; None: nobody. Owner thread."""
-        self._delivery.observer = observer
 
     def uncount(self) -> None:
         """In a completion function of an operation of our own: it is none of those that `poll()` counts."""
