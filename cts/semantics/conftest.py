@@ -19,6 +19,7 @@ import trio
 
 import proactor_trio
 from cts.configurations import CONFIGURATIONS, Configuration, reason_against
+from cts.semantics.tls_scenes import Certificates
 from proactor_trio.integrations.pytest_plugin import engine_of_pytest_trio
 
 _ENGINE: Final = import_module("pytest_trio.plugin")
@@ -95,3 +96,9 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 def run(lib: Library) -> Callable[..., Any]:
     """`lib.run()`."""
     return lib.run
+
+
+@pytest.fixture(scope="session")
+def certificates() -> Certificates:
+    """An authority and what it has signed."""
+    return Certificates.issue()

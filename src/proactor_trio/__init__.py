@@ -45,6 +45,14 @@ from proactor_trio.streams.socket_stream import SocketStream
 from proactor_trio.streams.stapled import StapledStream
 from proactor_trio.streams.tcp_connecting import open_tcp_stream
 from proactor_trio.streams.tcp_listening import open_tcp_listeners, serve_tcp
+from proactor_trio.streams.tls.listener import SSLListener
+from proactor_trio.streams.tls.over_tcp import (
+    open_ssl_over_tcp_listeners,
+    open_ssl_over_tcp_stream,
+    serve_ssl_over_tcp,
+)
+from proactor_trio.streams.tls.session_attributes import NeedHandshakeError
+from proactor_trio.streams.tls.stream import SSLStream
 from proactor_trio.streams.unix import open_unix_socket
 from proactor_trio.sync.capacity_limiter import CapacityLimiter, CapacityLimiterStatistics
 from proactor_trio.sync.condition import Condition, ConditionStatistics
@@ -85,11 +93,14 @@ __all__ = [
     "MemoryChannelStatistics",
     "MemoryReceiveChannel",
     "MemorySendChannel",
+    "NeedHandshakeError",
     "Nursery",
     "Path",
     "PosixPath",
     "Process",
     "RunFinishedError",
+    "SSLListener",
+    "SSLStream",
     "Semaphore",
     "SocketListener",
     "SocketStream",
@@ -120,6 +131,8 @@ __all__ = [
     "open_nursery",
     "open_relay",
     "open_signal_receiver",
+    "open_ssl_over_tcp_listeners",
+    "open_ssl_over_tcp_stream",
     "open_tcp_listeners",
     "open_tcp_stream",
     "open_unix_socket",
@@ -128,6 +141,7 @@ __all__ = [
     "run_process",
     "sendfile",
     "serve_listeners",
+    "serve_ssl_over_tcp",
     "serve_tcp",
     "sleep",
     "sleep_forever",
