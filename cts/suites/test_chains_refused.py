@@ -62,7 +62,6 @@ def test_linked_on_the_last_of_several_is_refused_whole(proactor: Proactor, comp
         lambda socket, flags: Timer(0.0, flags=flags),
         lambda socket, flags: HandlePoll(socket, flags=flags),
         lambda socket, flags: Connect(socket, ("127.0.0.1", 1), flags=flags),
-        lambda socket, flags: RecvBytes(socket, 1, flags=flags),
         lambda socket, flags: Send(socket, b"x", flags=flags),
         lambda socket, flags: SocketClose(socket, flags=flags),
         lambda socket, flags: FileOpen("/dev/null", flags=flags),

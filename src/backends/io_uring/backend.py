@@ -338,7 +338,6 @@ class IoUringBackend(Backend):
         handle_poll = Kind.HANDLE_POLL
         receive_pool = Kind.RECV_POOL
         receive_from = Kind.RECV_FROM
-        receive_bytes = Kind.RECV_BYTES
         futex_wait = Kind.FUTEX_WAIT
         chains = self._silent_chains.chains
         while batch:
@@ -379,7 +378,7 @@ class IoUringBackend(Backend):
             elif result == _NO_BUFFER and operation.kind is receive_pool:
                 self._dispatch_once(operation, _AGAIN, 0)
                 continue
-            elif result == _INVALID and operation.kind is receive_bytes and self._counts_receives:
+            elif result == _INVALID and operation.flags and operation.backend_state is encode.COUNTED:
                 self._do_not_count_receives(operation)
             elif (result == _AGAIN and operation.kind is not futex_wait) or (
                 operation.flags is not _NO_FLAGS and int(operation.flags) & _MULTISHOT

@@ -36,6 +36,9 @@ Encoder = Callable[[memoryview, int, OperationFields, int], None]
 SOCK_CLOEXEC_NONBLOCK: Final = 0o2000000 | 0o4000
 O_CLOEXEC: Final = 0o2000000
 
+#: The `backend_state` of a receive that the kernel was asked to end when so many bytes have come.
+COUNTED: Final = "counted"
+
 #: The group of the provided receive buffers.
 RECEIVE_GROUP: Final = 1
 
@@ -146,6 +149,7 @@ def receive_again(*, counted: bool) -> Encoder:
             encode_receive_provided(entries, offset, operation, flags)
             return
         operation.data = b""
+        operation.backend_state = COUNTED if counted else None
         _pack_into(
             entries, offset, c.OP_RECV, flags | c.SQE_BUFFER_SELECT, c.RECV_MULTISHOT, operation.descriptor, 0, 0, 0, 0,
             operation.identifier, RECEIVE_GROUP, 0, operation.length if counted else 0, 0, 0,

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from proactor_trio.backends.contract import Backend
 from proactor_trio.proactor.beginning import Beginning
 from proactor_trio.proactor.delivery import Delivery
 from proactor_trio.proactor.errors import CancelCause
 from proactor_trio.proactor.observing import OperationObserver
 from proactor_trio.proactor.operation import Operation, OperationState
+from proactor_trio.proactor.socket import Socket
 
 if TYPE_CHECKING:
     from proactor_trio.proactor.proactor import Proactor
@@ -22,12 +24,18 @@ if TYPE_CHECKING:
 class LoopAccess:
     """One proactor as its run loop sees it: `Proactor.loop_access`. Owner thread only."""
 
-    __slots__ = ("_beginning", "_delivery", "_in_flight", "_proactor")
+    __slots__ = ("_backend", "_beginning", "_delivery", "_in_flight", "_proactor")
 
     def __init__(
-        self, proactor: Proactor, in_flight: Mapping[int, Operation], beginning: Beginning, delivery: Delivery
+        self,
+        proactor: Proactor,
+        backend: Backend,
+        in_flight: Mapping[int, Operation],
+        beginning: Beginning,
+        delivery: Delivery,
     ) -> None:
         self._proactor = proactor
+        self._backend = backend
         self._in_flight = in_flight
         self._beginning = beginning
         self._delivery = delivery
@@ -41,6 +49,23 @@ class LoopAccess:
         """
         self._proactor._current_time = current_time
         self._beginning.keep_deadlines_by(keep_deadline)
+
+    def submit(self, operation: Operation) -> None:
+        """Begin an operation now, also if another loop drives the proactor and is between two turns."""
+        proactor = self._proactor
+        proactor.submit_one(operation)
+        if proactor._hosting is not None:
+            proactor._call_owner()
+
+    def close_unused(self, socket: Socket) -> None:
+        """Close a socket at once, without an operation; the caller knows that nothing is pending on it."""
+        self._backend.forget(socket.descriptor)
+        socket.close()
+
+    def release_unused(self, socket: Socket) -> int:
+        """Give up a socket's descriptor and return it; the caller knows that nothing is pending on it."""
+        self._backend.forget(socket.descriptor)
+        return socket.detach()
 
     def is_in_flight(self, operation: Operation, identifier: int) -> bool:
         """Whether that submission of an operation has not completed."""

@@ -39,7 +39,6 @@ from proactor_trio.proactor.options import ProactorOptions, ThreadingMode
 from proactor_trio.proactor.ownership import check_owner_thread
 from proactor_trio.proactor.poll_work import LONGEST_WAIT, PollWork
 from proactor_trio.proactor.progress import ProgressCallbacks
-from proactor_trio.proactor.socket import Socket
 from proactor_trio.proactor.software import EMULATED_KINDS
 
 _NEW: Final = OperationState.NEW
@@ -98,7 +97,7 @@ class Proactor:
         self._after_backend = work.after
         self._limit_idle_wait = work.limit_idle_wait
         #: For the run loop that drives it.
-        self.loop_access = LoopAccess(self, self._in_flight, self._beginning, self._delivery)
+        self.loop_access = LoopAccess(self, self._backend, self._in_flight, self._beginning, self._delivery)
         self._ending = Ending(self, work, self._delivery, self._attached)
         forking.watch(self)
 
@@ -215,16 +214,6 @@ class Proactor:
             operation.state = _NEW
             operation._withdraw()
             self._check_kind(operation)
-
-    def close_unused(self, socket: Socket) -> None:
-        """Close a socket at once, without an operation. Owner thread only; the caller knows that nothing is pending."""
-        self._backend.forget(socket.descriptor)
-        socket.close()
-
-    def release_unused(self, socket: Socket) -> int:
-        """Give up a socket's descriptor and return it. Owner thread only; the caller knows that nothing is pending."""
-        self._backend.forget(socket.descriptor)
-        return socket.detach()
 
     def prepare(self, operations: Sequence[Operation]) -> None:
         """The first half of `submit()`: refuse a wrong batch whole. What it has prepared can still be withdrawn."""
@@ -461,6 +450,11 @@ class Proactor:
     def has_native_multishot(self, kind: Kind) -> bool:
         """Whether the backend performs the MULTISHOT form of this kind by itself."""
         return kind in self._backend.native_multishot
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether this process is a forked child of the one that made it."""
+        return self._inherited
 
     @property
     def is_closed(self) -> bool:

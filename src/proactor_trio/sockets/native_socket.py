@@ -17,6 +17,7 @@ import socket as stdlib_socket
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from proactor_trio._kernel.cancel import Cancelled
 from proactor_trio._kernel.context import CONTEXT
 from proactor_trio._kernel.errors import BusyResourceError
 from proactor_trio._kernel.interrupts import enable_ki_protection
@@ -27,6 +28,7 @@ from proactor_trio._kernel.traps import (
     checkpoint_if_cancelled,
 )
 from proactor_trio.backends.contract import PollEvents
+from proactor_trio.proactor.errors import ClosedResourceError
 from proactor_trio.proactor.operation import Operation
 from proactor_trio.proactor.operations.datagram import RecvFrom, SendTo
 from proactor_trio.proactor.operations.net import Accept, Connect, Recv, RecvBytes, Send, SocketClose
@@ -47,6 +49,10 @@ _DATAGRAM: Final = stdlib_socket.SOCK_DGRAM
 _UNIX: Final = getattr(stdlib_socket, "AF_UNIX", None)
 _ADDRESS_FAMILIES: Final = frozenset((stdlib_socket.AF_INET, stdlib_socket.AF_INET6, _UNIX))
 _MSG_PEEK: Final = int(stdlib_socket.MSG_PEEK)
+#: With these a receive is about something else than the bytes of the stream.
+_PAST_THE_STREAM: Final = int(stdlib_socket.MSG_OOB) | int(getattr(stdlib_socket, "MSG_ERRQUEUE", 0))
+#: What a RecvBytes takes of a message at the most; the rest of a longer one would be lost.
+_MESSAGE_BYTES: Final = 64 * 1024
 _SO_ZEROCOPY: Final = getattr(stdlib_socket, "SO_ZEROCOPY", 60)
 
 
@@ -56,16 +62,17 @@ class NativeSocket(SocketType):
     received: what the stream over it has received, if there is one already.
     """
 
-    __slots__ = ("_did_shutdown_write", "_is_shared", "_pending", "_receive", "_received", "_socket")
+    __slots__ = ("_did_shutdown_write", "_pending", "_receive", "_received", "_socket", "is_shared")
 
-    def __init__(self, socket: Socket, received: Received | None = None) -> None:
+    def __init__(self, socket: Socket, received: Received | None = None, *, did_shutdown_write: bool = False) -> None:
         self._socket = socket
         socket.keeps_failure = False  # each call reports what the kernel says
         self._received = received
         self._receive = RecvBytes(socket, 1)
         self._pending = 0
-        self._is_shared = False
-        self._did_shutdown_write = False
+        #: Whether the descriptor was given away.
+        self.is_shared = False
+        self._did_shutdown_write = did_shutdown_write
 
     @property
     def proactor_socket(self) -> Socket:
@@ -78,7 +85,7 @@ class NativeSocket(SocketType):
         socket = self._open()
         if self._received is None:
             self._received = Received(socket)
-            if self._is_shared:
+            if self.is_shared:
                 self._received.share()
         return socket, self._received
 
@@ -156,9 +163,9 @@ class NativeSocket(SocketType):
             raise BusyResourceError("another task is using this socket")
         self._share()
         if self._received is not None:
-            self._received.end_now()
+            self._received.give_away()
         run = CONTEXT.run
-        return self._socket.detach() if run is None else run.proactor.release_unused(self._socket)
+        return self._socket.detach() if run is None else run.proactor.loop_access.release_unused(self._socket)
 
     def dup(self) -> SocketType:
         self._share()
@@ -175,27 +182,46 @@ class NativeSocket(SocketType):
 
     @enable_ki_protection
     def close(self) -> None:
+        """Close it. What is pending on it ends with ClosedResourceError.
+
+        Raises RuntimeError in another thread than that of the run in which tasks use the socket.
+        """
         socket = self._socket
         if socket.closed:
             return
         run = CONTEXT.run
         if run is None:
-            socket.close()
+            self._close_outside(socket)
         elif self.is_unused():
-            run.proactor.close_unused(socket)
+            run.proactor.loop_access.close_unused(socket)
         else:
             notify_closing(socket)
-            run.proactor.submit(SocketClose(socket))
+            run.proactor.loop_access.submit(SocketClose(socket))
+
+    def _close_outside(self, socket: Socket) -> None:
+        """Without a run, or in another thread."""
+        received = self._received
+        if self._pending or (received is not None and received.is_busy):
+            raise RuntimeError("a task is using this socket: close it in the thread of the task's run")
+        if received is not None and received.is_armed and received._proactor is not None:
+            received._proactor.submit(SocketClose(socket))  # any thread
+        else:
+            socket.close()
 
     def is_unused(self) -> bool:
         """Whether nothing can be pending on the socket."""
         received = self._received
-        return not (self._is_shared or self._pending or (received is not None and received.is_armed))
+        return not (self.is_shared or self._pending or (received is not None and received.is_armed))
 
+    @enable_ki_protection
     def is_readable(self) -> bool:
         received = self._received
-        if received is not None and (received.head or received.end is not None):
-            return True
+        if received is not None:
+            # What is armed may have brought something that only the next turn would tell of.
+            if not received.is_busy and CONTEXT.run is not None:
+                received.end_now()
+            if received.head or received.end is not None:
+                return True
         poll = select.poll()
         poll.register(self._stdlib(), select.POLLIN)
         return bool(poll.poll(0))
@@ -213,15 +239,19 @@ class NativeSocket(SocketType):
 
     async def connect(self, address: Address) -> None:
         self._stdlib()
-        address = await resolve_for_socket(self, address, local=False)
         try:
-            await self._perform(Connect(self._open(), address))
-        except OSError as error:
-            text = f"cannot connect to {address!r}: {error.strerror or error}"
-            raise OSError(error.errno, text) from None
-        except BaseException:
+            address = await resolve_for_socket(self, address, local=False)
+            await self._connect(Connect(self._open(), address))
+        except (Cancelled, KeyboardInterrupt):
             self.close()  # nobody knows how far it had got
             raise
+
+    async def _connect(self, connecting: Connect) -> None:
+        try:
+            await self._perform(connecting)
+        except OSError as error:
+            text = f"cannot connect to {connecting.address!r}: {error.strerror or error}"
+            raise OSError(error.errno, text) from None
 
     async def accept(self) -> tuple[SocketType, Address]:
         while True:
@@ -238,10 +268,10 @@ class NativeSocket(SocketType):
 
     async def recv(self, buflen: int, flags: int = 0, /) -> bytes:
         socket = self._open()
-        if self._received is not None and await self._is_here(self._received):
+        if self._received is not None and await self._is_here(self._received, buflen, flags):
             return self._take(self._received, buflen, flags)
         receive = self._receive
-        if flags or buflen <= 0:
+        if flags or buflen <= 0 or (buflen > _MESSAGE_BYTES and socket.type != _STREAM):
             return await self._call_when_ready(PollEvents.IN, socket.stdlib.recv, buflen, flags)
         if receive.identifier:
             receive = RecvBytes(socket, buflen)  # another task uses that one
@@ -257,7 +287,7 @@ class NativeSocket(SocketType):
     async def recv_into(self, buffer: WriteableBuffer, nbytes: int = 0, flags: int = 0) -> int:
         socket = self._open()
         view = _part_to_fill(buffer, nbytes)
-        if self._received is not None and await self._is_here(self._received):
+        if self._received is not None and await self._is_here(self._received, view.nbytes, flags):
             data = self._take(self._received, view.nbytes, flags)
             view[: len(data)] = data
             return len(data)
@@ -268,14 +298,14 @@ class NativeSocket(SocketType):
 
     async def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Address]:
         socket = self._open()
-        if self._received is not None and await self._is_here(self._received):
+        if self._received is not None and await self._is_here(self._received, bufsize, flags):
             return self._take(self._received, bufsize, flags), None
         return await self._call_when_ready(PollEvents.IN, socket.stdlib.recvfrom, bufsize, flags)
 
     async def recvfrom_into(self, buffer: WriteableBuffer, nbytes: int = 0, flags: int = 0) -> tuple[int, Address]:
         socket = self._open()
         view = _part_to_fill(buffer, nbytes)
-        if self._received is not None and await self._is_here(self._received):
+        if self._received is not None and await self._is_here(self._received, view.nbytes, flags):
             return await self.recv_into(view, 0, flags), None
         if flags or socket.type != _DATAGRAM or socket.family not in _ADDRESS_FAMILIES:
             return await self._call_when_ready(PollEvents.IN, socket.stdlib.recvfrom_into, view, 0, flags)
@@ -286,7 +316,7 @@ class NativeSocket(SocketType):
         self, bufsize: int, ancbufsize: int = 0, flags: int = 0, /
     ) -> tuple[bytes, list[tuple[int, int, bytes]], int, Address]:
         socket = self._open()
-        if self._received is not None and await self._is_here(self._received):
+        if self._received is not None and await self._is_here(self._received, bufsize, flags):
             return self._take(self._received, bufsize, flags), [], 0, None
         return await self._call_when_ready(PollEvents.IN, socket.stdlib.recvmsg, bufsize, ancbufsize, flags)
 
@@ -295,16 +325,19 @@ class NativeSocket(SocketType):
     ) -> tuple[int, list[tuple[int, int, bytes]], int, Address]:
         socket = self._open()
         views = [memoryview(buffer).cast("B") for buffer in buffers]
-        if self._received is not None and await self._is_here(self._received):
+        if self._received is not None and await self._is_here(self._received, 0, flags):
             first = next((view for view in views if view.nbytes), memoryview(bytearray()))
             return await self.recv_into(first, 0, flags), [], 0, None
         return await self._call_when_ready(PollEvents.IN, socket.stdlib.recvmsg_into, views, ancbufsize, flags)
 
-    async def _is_here(self, received: Received) -> bool:
+    async def _is_here(self, received: Received, max_bytes: int, flags: int) -> bool:
         """End what a stream has armed; whether it has brought bytes, which come first. An error of it is raised."""
+        if max_bytes < 0 or flags & _PAST_THE_STREAM:
+            return False
         await checkpoint_if_cancelled()
         await received.end_armed()
-        self._open()
+        if self._socket.closed:
+            raise ClosedResourceError("another task closed this socket")
         if received.head:
             await cancel_shielded_checkpoint()
             return True
@@ -365,6 +398,7 @@ class NativeSocket(SocketType):
         /,
     ) -> int:
         socket = self._open()
+        buffers, ancdata = list(buffers), list(ancdata)  # it may take two calls
         if address is None:
             return await self._call_when_ready(PollEvents.OUT, socket.stdlib.sendmsg, buffers, ancdata, flags)
         address = await resolve_for_socket(self, address, local=False)
@@ -382,7 +416,7 @@ class NativeSocket(SocketType):
 
     def _share(self) -> None:
         """The descriptor is given away: others may use it, past this object."""
-        self._is_shared = True
+        self.is_shared = True
         if self._received is not None:
             self._received.share()
 

@@ -6,7 +6,8 @@ finds none (ENOBUFS) is ended without having lost anything.
 
 So: one is armed only when somebody waits and nothing is there, and takes at most ARMED_BYTES; a kernel that cannot
 count is told to stop when so much lies here untaken. An idle reader therefore costs a connection that much memory at
-the most, the peer is held back by TCP as ever, and a fast peer cannot take the buffers from the others for long.
+the most, the peer is held back by TCP as ever, and a fast peer cannot take the buffers from the others for long. One
+that found no buffer is armed again if somebody waits: by then those of the turn before have been given back.
 
 The bytes belong to the socket and not to its stream, since `stream.socket.recv()` and `detach()` must miss none of
 them. Both end what is armed first, and take what lies here. From the moment at which the descriptor itself is given
@@ -16,6 +17,7 @@ asks the kernel for no more than its caller wants.
 
 from __future__ import annotations
 
+import errno
 from collections import deque
 from typing import Final
 
@@ -80,8 +82,10 @@ class Received(RecvBytes):
 
     def disarm(self) -> None:
         """Ask what is armed to end, unless somebody waits for it. Any thread."""
-        if self.is_armed and self.task is None and self._proactor is not None:
-            self._proactor.cancel(self)
+        proactor = self._proactor
+        # In a forked child it is the parent's, and goes on there.
+        if self.is_armed and self.task is None and proactor is not None and not proactor.is_inherited:
+            proactor.cancel(self)
 
     async def end_armed(self) -> None:
         """End what is armed and wait for that, which takes a turn of the loop and is not cancelled.
@@ -100,14 +104,18 @@ class Received(RecvBytes):
                 self.is_busy = False
 
     def end_now(self) -> None:
-        """End what is armed without a turn of the loop, for those who give the descriptor away.
+        """End what is armed without a turn of the loop. Nobody receives. For the thread of the run only."""
+        if self.is_armed and self._proactor is not None:
+            self._proactor.end_now(self)
+
+    def give_away(self) -> None:
+        """End everything here, for those who give the descriptor away.
 
         Raises BusyResourceError if a task receives, RuntimeError if bytes lie here, which nobody else would ever see.
         """
         if self.is_busy:
             raise BusyResourceError("another task is already receiving from this stream")
-        if self.is_armed and self._proactor is not None:
-            self._proactor.end_now(self)
+        self.end_now()
         if self.head:
             count = len(self.head) - self.taken + self.untaken
             raise RuntimeError(f"the stream has received {count} bytes already: take them by receive_some() first")
@@ -185,9 +193,16 @@ def _arrived(operation: Operation, flags: CompletionFlags) -> None:
             received.add(piece)
         else:
             received.head = piece
-    elif not isinstance(error, OperationCancelled) or received.socket.closed:
+    elif not _is_of_the_moment(received, error):
         received.end = error
     task = received.task
     if task is not None:
         received.task = None
         task.operation_completed(received)
+
+
+def _is_of_the_moment(received: Received, error: BaseException) -> bool:
+    """Whether a receive has ended without saying anything about the connection: it was asked to, or found no buffer."""
+    if isinstance(error, OperationCancelled):
+        return not received.socket.closed
+    return received.flags is _MULTISHOT and isinstance(error, OSError) and error.errno == errno.ENOBUFS

@@ -11,6 +11,7 @@ import socket as stdlib_socket
 from typing import Final
 
 from proactor_trio._kernel.interrupts import enable_ki_protection
+from proactor_trio._kernel.readiness import notify_closing
 from proactor_trio._kernel.traps import checkpoint
 from proactor_trio.abc import Listener
 from proactor_trio.proactor.errors import ClosedResourceError
@@ -93,6 +94,8 @@ class SocketListener(Listener[SocketStream]):
     @enable_ki_protection
     async def aclose(self) -> None:
         """Stop listening. A task that waits in accept() gets ClosedResourceError."""
+        if not self._socket.closed:
+            notify_closing(self._socket)
         await close_socket(self._socket)
 
     def __repr__(self) -> str:

@@ -23,6 +23,7 @@ from proactor_trio._kernel.context import CONTEXT, current_run
 from proactor_trio._kernel.errors import BrokenResourceError, BusyResourceError
 from proactor_trio._kernel.interrupts import enable_ki_protection
 from proactor_trio._kernel.perform import exception_for, perform_uncancellable
+from proactor_trio._kernel.readiness import notify_closing
 from proactor_trio._kernel.traps import PARK, PASS, YIELD, checkpoint, checkpoint_if_cancelled
 from proactor_trio.abc import HalfCloseableStream
 from proactor_trio.backends.contract import PollEvents
@@ -111,7 +112,7 @@ class SocketStream(HalfCloseableStream):
     def socket(self) -> SocketType:
         """The socket. What the stream has received and nobody has taken, its receives give first."""
         if self._socket_object is None:
-            self._socket_object = NativeSocket(self._socket, self._received)
+            self._socket_object = NativeSocket(self._socket, self._received, did_shutdown_write=self._sent_eof)
             if self._is_shared:
                 self._socket_object.fileno()
         return self._socket_object
@@ -201,6 +202,8 @@ class SocketStream(HalfCloseableStream):
             else:
                 await PASS
         except OSError as error:
+            if self._socket_object is not None and self._socket_object.did_shutdown_SHUT_WR:
+                raise ClosedResourceError("the sending side of this stream was closed") from None
             raise _broken(error, "sending failed") from error
         finally:
             self._sending = False
@@ -257,7 +260,7 @@ class SocketStream(HalfCloseableStream):
             return
         self._sent_eof = True
         try:
-            self._socket.shutdown(stdlib_socket.SHUT_WR)
+            self.socket.shutdown(stdlib_socket.SHUT_WR)
         except OSError as error:
             raise _broken(error, "ending the sending side failed") from error
 
@@ -265,10 +268,12 @@ class SocketStream(HalfCloseableStream):
     async def aclose(self) -> None:
         """Close the socket. Tasks that use it get ClosedResourceError. Closed also when cancelled."""
         if self._is_shared or self._sending or self._socket.closed or not self._is_quiet():
+            if self._socket_object is not None and self._socket_object.is_shared and not self._socket.closed:
+                notify_closing(self._socket)
             await close_socket(self._socket)
             return
         # Nobody but this stream has ever used the socket, and nothing is pending: there is nothing to be cancelled.
-        current_run().proactor.close_unused(self._socket)
+        current_run().proactor.loop_access.close_unused(self._socket)
         await checkpoint()
 
     def _is_quiet(self) -> bool:
