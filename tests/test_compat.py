@@ -73,6 +73,7 @@ def test_a_difference_of_signatures_is_found(theirs: Any, ours: Any) -> None:
         (lambda a, *, b=1: a, lambda a, *, c=2, b=1: a),
         (lambda a=_THEIR_SENTINEL: a, lambda a=_OUR_SENTINEL: a),
         (lambda **a: a, lambda **b: b),
+        (lambda *, a=1: a, lambda **b: b),
         (3, 4),
     ],
 )

@@ -127,6 +127,9 @@ def _counterpart(parameter: inspect.Parameter, index: int, found: list[inspect.P
     if parameter.kind is parameter.POSITIONAL_ONLY:
         return found[index] if index < len(found) else None
     match = next((other for other in found if other.name == parameter.name), None)
+    if match is None and parameter.kind is parameter.KEYWORD_ONLY:
+        passes_on = any(other.kind is parameter.VAR_KEYWORD for other in found)
+        return parameter if passes_on else None
     if match is not None and parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
         return match if match.kind is parameter.kind and found.index(match) == index else None
     return match
