@@ -189,6 +189,8 @@ def are_same(step: Step, answer: Any, wanted: Any) -> bool:
         return True  # the builtin does not look
     if step == ("readline", None) and wanted == "TypeError":
         return True  # of the builtin files only those of bytes take it
+    if step == ("read", None) and (answer, wanted) == ("UnsupportedOperation", "TypeError"):
+        return True  # what is only written has no read(); from Python 3.12 on the builtin looks at the argument first
     return bool(answer == wanted)
 
 
