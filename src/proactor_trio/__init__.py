@@ -38,6 +38,8 @@ from proactor_trio.sources.event_receiver import open_event_receiver
 from proactor_trio.sources.message_receiver import open_message_receiver
 from proactor_trio.sources.relay import open_relay
 from proactor_trio.streams.closing import aclose_forcefully
+from proactor_trio.streams.dtls.channel import DTLSChannel, DTLSChannelStatistics
+from proactor_trio.streams.dtls.endpoint import DTLSEndpoint
 from proactor_trio.streams.sending_files import sendfile
 from proactor_trio.streams.serving import serve_listeners
 from proactor_trio.streams.socket_listener import SocketListener
@@ -85,6 +87,9 @@ __all__ = [
     "ClosedResourceError",
     "Condition",
     "ConditionStatistics",
+    "DTLSChannel",
+    "DTLSChannelStatistics",
+    "DTLSEndpoint",
     "EndOfChannel",
     "Event",
     "EventStatistics",

@@ -31,7 +31,7 @@ from proactor_trio._kernel.errors import BrokenResourceError, BusyResourceError
 from proactor_trio._kernel.traps import cancel_shielded_checkpoint, checkpoint_if_cancelled
 from proactor_trio.abc import Stream
 from proactor_trio.proactor.errors import ClosedResourceError
-from proactor_trio.streams.tls.turn import Turn
+from proactor_trio.streams.turn import Turn
 from proactor_trio.timeouts import move_on_after
 
 TransportT = TypeVar("TransportT", bound=Stream)
