@@ -335,8 +335,7 @@ class RecvBytes(ConnectionOperation):
         return True  # what the system has ended is not begun again here: its owner may not want more
 
     def _finish(self, result: int) -> bytes:
-        received: bytes = self.data
-        return received
+        return self.data if result else b""
 
 
 class Transmission(Transfer):
