@@ -351,6 +351,81 @@ async def test_an_endpoint_that_nobody_closed_warns(lib: Any, certificates: Cert
     await lib.testing.wait_all_tasks_blocked()
 
 
+# ---- OpenSSL itself as the peer ----------------------------------------------------------------------------------
+
+
+def connected_socket(address: Any) -> stdlib_socket.socket:
+    socket = stdlib_socket.socket(type=stdlib_socket.SOCK_DGRAM)
+    socket.connect(address)
+    return socket
+
+
+def openssl_connection(context: SSL.Context, socket: stdlib_socket.socket) -> SSL.Connection:
+    context.set_options(SSL.OP_NO_QUERY_MTU)
+    connection = SSL.Connection(context, socket)
+    connection.set_ciphertext_mtu(1400)
+    return connection
+
+
+async def test_our_server_talks_with_a_client_of_openssl(lib: Any, certificates: Certificates) -> None:
+    def talk(address: Any) -> bytes:
+        with connected_socket(address) as socket:
+            connection = openssl_connection(dtls_client_context(certificates), socket)
+            connection.set_connect_state()
+            connection.do_handshake()
+            connection.send(b"there and back")
+            return connection.recv(100)
+
+    async with serving(lib, certificates) as server:
+        assert await lib.to_thread.run_sync(talk, server.socket.getsockname()) == b"there and back"
+
+
+async def test_our_client_talks_with_a_server_of_openssl(lib: Any, certificates: Certificates) -> None:
+    def serve(socket: stdlib_socket.socket) -> bytes:
+        connection = openssl_connection(dtls_server_context(certificates), socket)
+        connection.set_accept_state()
+        connection.do_handshake()
+        received = connection.recv(100)
+        connection.send(received.upper())
+        return received
+
+    async with open_client(lib) as client:
+        with connected_socket(client.socket.getsockname()) as socket:
+            async with lib.open_nursery() as nursery:
+                nursery.start_soon(lib.to_thread.run_sync, serve, socket)
+                channel = client.connect(socket.getsockname(), dtls_client_context(certificates))
+                await channel.send(b"abc")
+                assert await channel.receive() == b"ABC"
+
+
+async def test_a_peer_that_says_goodbye_ends_the_channel(lib: Any, certificates: Certificates) -> None:
+    """Trio does not see it."""
+    if lib.is_trio:
+        return
+    received: list[bytes] = []
+
+    async def collect(channel: Any) -> None:
+        async for packet in channel:
+            received.append(packet)
+        with pytest.raises(lib.EndOfChannel):
+            await channel.receive()
+        ended.set()
+
+    def talk(address: Any) -> None:
+        with connected_socket(address) as socket:
+            connection = openssl_connection(dtls_client_context(certificates), socket)
+            connection.set_connect_state()
+            connection.do_handshake()
+            connection.send(b"last")
+            connection.shutdown()
+
+    ended = lib.Event()
+    async with serving(lib, certificates, collect) as server:
+        await lib.to_thread.run_sync(talk, server.socket.getsockname())
+        await ended.wait()
+    assert received == [b"last"]
+
+
 # ---- conflicts and replacements ---------------------------------------------------------------------------------
 
 

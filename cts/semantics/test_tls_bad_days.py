@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cts.semantics.support import blocked, cancelled_block, receive_exactly, tcp_pair
+from cts.semantics.support import blocked, cancelled_block, is_schedule_point, receive_exactly, tcp_pair
 from cts.semantics.tls_scenes import (
     HOSTNAME,
     Certificates,
@@ -445,6 +445,36 @@ async def test_a_patient_close_can_be_hurried_by_another_task(lib: Any, certific
     assert closing.done
     if not lib.is_trio:  # where the patient one raises what it was closed by
         assert closing.error is None
+
+
+async def test_a_close_that_waits_for_a_handshake_can_be_hurried_too(lib: Any, certificates: Certificates) -> None:
+    client, _ = tls_pair(lib, certificates, lib.testing.memory_stream_pair())
+    async with lib.open_nursery() as nursery:
+        closing = await blocked(lib, nursery, client.aclose)
+        await lib.aclose_forcefully(client)
+    assert closing.done
+    if not lib.is_trio:  # where the patient one raises what it was closed by
+        assert closing.error is None
+
+
+async def test_a_close_while_another_task_unwraps_ends_that(lib: Any, certificates: Certificates) -> None:
+    client, _ = await shaken_pair(lib, certificates)
+    async with lib.open_nursery() as nursery:
+        unwrapping = await blocked(lib, nursery, client.unwrap)
+        await client.aclose()
+    assert isinstance(unwrapping.error, lib.ClosedResourceError)
+
+
+async def test_for_https_an_end_that_was_met_in_the_middle_is_told_by_a_checkpoint(
+    lib: Any, certificates: Certificates
+) -> None:
+    client, server, sent = await tapped_pair(lib, certificates, https_compatible=True)
+    await server.send_all(b"whole")
+    await server.send_all(b"truncated")
+    await put(client, b"".join(sent)[:-1])
+    client.transport_stream.receive_stream.put_eof()
+    assert await client.receive_some() == b"whole"
+    assert await is_schedule_point(lib, client.receive_some)
 
 
 async def test_a_peer_that_sends_on_after_our_goodbye_breaks_an_unwrap(lib: Any, certificates: Certificates) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, final
 
-from proactor_trio._kernel.errors import BrokenResourceError, WouldBlock
+from proactor_trio._kernel.errors import BrokenResourceError, EndOfChannel, WouldBlock
 from proactor_trio._kernel.interrupts import enable_ki_protection
 from proactor_trio._kernel.traps import cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled
 from proactor_trio.abc import Channel
@@ -52,6 +52,7 @@ class DTLSChannel(Channel[bytes]):
         "_dropped",
         "_failure",
         "_handshake",
+        "_has_ended",
         "_incoming",
         "_is_closed",
         "_is_handshaken",
@@ -80,6 +81,7 @@ class DTLSChannel(Channel[bytes]):
     _is_handshaken: bool
     _is_closed: bool
     _is_replaced: bool
+    _has_ended: bool
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         raise TypeError("DTLSChannel has no public constructor: use DTLSEndpoint.connect() or DTLSEndpoint.serve()")
@@ -111,6 +113,7 @@ class DTLSChannel(Channel[bytes]):
         channel._is_handshaken = False
         channel._is_closed = False
         channel._is_replaced = False
+        channel._has_ended = False
         return channel
 
     def __repr__(self) -> str:
@@ -203,7 +206,8 @@ class DTLSChannel(Channel[bytes]):
         if not memoryview(data).nbytes:
             raise ValueError("OpenSSL cannot send an empty packet by DTLS")
         self._check()
-        await self.do_handshake()
+        if not self._is_handshaken:
+            await self.do_handshake()
         await checkpoint_if_cancelled()
         self._check()
         await self._send_packet(self._session.encrypt(data))
@@ -216,13 +220,20 @@ class DTLSChannel(Channel[bytes]):
         BrokenResourceError as do_handshake(). Cancelled: no packet was lost.
         """
         self._check()
-        await self.do_handshake()
+        if not self._is_handshaken:
+            await self.do_handshake()
         await checkpoint_if_cancelled()
         if self._received:
             await cancel_shielded_checkpoint()
         while not self._received:
-            self._received += self._session.decrypt(await self._next_packet())
+            if self._has_ended:
+                raise EndOfChannel("the peer has ended this DTLS connection")
+            self._take(await self._next_packet())
         return self._received.popleft()
+
+    def _take(self, packet: bytes) -> None:
+        received, self._has_ended = self._session.decrypt(packet)
+        self._received += received
 
     def set_ciphertext_mtu(self, new_mtu: int) -> None:
         """Say how large a datagram to this peer may be, in bytes without the headers of IP and UDP.

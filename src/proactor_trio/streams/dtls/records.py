@@ -139,6 +139,11 @@ def is_well_formed(packet: bytes) -> bool:
     return True
 
 
+def is_one_record(packet: bytes) -> bool:
+    """Whether there is one record in it, as in most; by its length."""
+    return RECORD_HEADER_BYTES + int.from_bytes(packet[11:13], "big") == len(packet)
+
+
 def seems_to_shake_hands(packet: bytes) -> bool:
     """Whether it claims to be a part of a handshake, in the clear or not."""
     return len(packet) >= RECORD_HEADER_BYTES and packet[0] in (CHANGE_CIPHER_SPEC, HANDSHAKE) and packet[1] == 0xFE

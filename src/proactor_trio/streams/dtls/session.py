@@ -11,10 +11,14 @@ from typing import Final
 
 from OpenSSL import SSL
 
-from proactor_trio._kernel.errors import BrokenResourceError, EndOfChannel
+from proactor_trio._kernel.errors import BrokenResourceError
+from proactor_trio.streams.dtls.records import is_one_record
 
 #: The most that a record holds (RFC 6347, section 4.1).
 _RECORD_BYTES: Final = 16 * 1024
+
+#: How much is read from the buffer of what is to be sent in one go: more than most flights have.
+_READ_BYTES: Final = 4 * 1024
 
 _prepared: Final[weakref.WeakSet[SSL.Context]] = weakref.WeakSet()
 
@@ -79,8 +83,11 @@ class Session:
         output = bytearray()
         while True:
             try:
-                output += self._connection.bio_read(_RECORD_BYTES)
+                piece = self._connection.bio_read(_READ_BYTES)
             except SSL.WantReadError:
+                return bytes(output)
+            output += piece
+            if len(piece) < _READ_BYTES:
                 return bytes(output)
 
     def encrypt(self, data: bytes | bytearray | memoryview) -> bytes:
@@ -88,19 +95,21 @@ class Session:
         self._connection.write(bytes(data) if isinstance(data, memoryview) else data)
         return self.take_output()
 
-    def decrypt(self, packet: bytes) -> list[bytes]:
-        """The data in a datagram; none if it is not the peer's, or came before. Raises EndOfChannel at a goodbye."""
+    def decrypt(self, packet: bytes) -> tuple[list[bytes], bool]:
+        """The data in a datagram, none if it is not the peer's or came before; and whether that was the end."""
         self.feed(packet)
         received: list[bytes] = []
+        is_one_record_only = is_one_record(packet)
+        room = min(len(packet), _RECORD_BYTES)
         while True:
             try:
-                received.append(self._connection.recv(_RECORD_BYTES))
+                received.append(self._connection.recv(room))
+                if is_one_record_only:
+                    return received, False
             except SSL.ZeroReturnError:
-                if received:
-                    return received
-                raise EndOfChannel("the peer has ended this DTLS connection") from None
+                return received, True
             except SSL.Error:  # also: there is no more
-                return received
+                return received, False
 
     def set_ciphertext_mtu(self, mtu: int) -> None:
         """The size of datagrams."""

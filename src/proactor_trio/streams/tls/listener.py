@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from typing import Generic
 
+from proactor_trio._kernel.interrupts import enable_ki_protection
 from proactor_trio.abc import Listener
 from proactor_trio.streams.closing import aclose_forcefully
 from proactor_trio.streams.tls.stream import SSLStream, T_Stream
@@ -27,6 +28,7 @@ class SSLListener(Listener[SSLStream[T_Stream]], Generic[T_Stream]):
     def __init_subclass__(cls) -> None:
         raise TypeError("SSLListener does not support subclassing")
 
+    @enable_ki_protection
     async def accept(self) -> SSLStream[T_Stream]:
         """Wait for a connection. The handshake is not made here, where a slow client would keep the others waiting."""
         transport = await self.transport_listener.accept()

@@ -133,6 +133,7 @@ class SSLStream(SessionAttributes, Stream, Generic[T_Stream]):
                 # Older OpenSSL has either name for the same thing.
                 if self._https_compatible and isinstance(error.__cause__, (ssl.SSLEOFError, ssl.SSLSyscallError)):
                     self._has_ended = True
+                    await checkpoint()
                     return b""
                 raise
 
@@ -171,29 +172,27 @@ class SSLStream(SessionAttributes, Stream, Generic[T_Stream]):
         if engine.is_closed:
             await checkpoint()
             return
-        if engine.is_broken or self._https_compatible:
-            engine.close()
-            await self.transport_stream.aclose()
-            return
         try:
-            await engine.handshake()
-            await self._say_goodbye()
-        except BaseException:
+            if not (engine.is_broken or self._https_compatible):
+                await engine.handshake()
+                await self._say_goodbye()
+        except BaseException as error:
+            closed_by_another = engine.is_closed
             engine.close()
-            await aclose_forcefully(self.transport_stream)
+            await aclose_forcefully(engine.transport)
+            if closed_by_another and isinstance(error, ClosedResourceError):
+                return  # another task had less patience
             raise
         engine.close()
-        await self.transport_stream.aclose()
+        if self.transport_stream is not None:  # another task may have unwrapped it meanwhile
+            await engine.transport.aclose()
 
     async def _say_goodbye(self) -> None:
+        await checkpoint_if_cancelled()
         try:
-            await checkpoint_if_cancelled()
             await self._engine.say_goodbye()
         except (BrokenResourceError, BusyResourceError):
             return
-        except ClosedResourceError:
-            if not self._engine.is_closed:  # else another task has closed it, without our patience
-                raise
 
     def __repr__(self) -> str:
         side = "server" if self.server_side else "client"
