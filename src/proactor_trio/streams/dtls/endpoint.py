@@ -22,6 +22,7 @@ from proactor_trio._kernel.context import current_run
 from proactor_trio._kernel.errors import BusyResourceError, EndOfChannel, WouldBlock
 from proactor_trio._kernel.interrupts import enable_ki_protection
 from proactor_trio._kernel.nursery import TASK_STATUS_IGNORED, TaskStatus, open_nursery
+from proactor_trio._kernel.traps import checkpoint
 from proactor_trio.channels.memory_channel import MemoryReceiveChannel, MemorySendChannel, open_memory_channel
 from proactor_trio.proactor.errors import ClosedResourceError
 from proactor_trio.sockets.socket_type import SocketType
@@ -271,6 +272,7 @@ async def _receive_for(reference: weakref.ref[DTLSEndpoint], socket: SocketType)
             return
         except OSError as error:
             if error.errno in _PASSING_ERRORS:
+                await checkpoint()  # should they not pass, others have their turn
                 continue
             _close(reference)
             return
