@@ -90,6 +90,9 @@ class Cancelled(BaseException, metaclass=_NoPublicConstructor):
             text += f" from task {self.source_task}"
         return text
 
+    def __repr__(self) -> str:
+        return f"Cancelled(source={self.source!r}, source_task={self.source_task!r}, reason={self.reason!r})"
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _recreate_cancelled, (self.source, self.source_task, self.reason)
 
