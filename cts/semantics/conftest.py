@@ -2,7 +2,8 @@
 
 A test is written against `lib`, which has the names of Trio: the library whose engine pytest-trio runs the test with.
 So a test that fails on Trio is a wrong test, and one that fails only on ours has found a difference. Those on purpose
-are in the tests as two values. `run` is `lib.run()` for tests that are not async functions themselves.
+are in the tests as two values, or where Trio gives none, under the mark `unlike_trio`. `run` is `lib.run()` for tests
+that are not async functions themselves.
 """
 
 from __future__ import annotations
@@ -62,12 +63,15 @@ def _libraries(names: tuple[str, ...]) -> list[Library]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "unlike_trio(reason): a difference on purpose that Trio gives no answer to")
     config.addinivalue_line("markers", "semantics(*numbers): the points of cts/semantics/checklist.py that this tests")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "lib" in metafunc.fixturenames:
         libraries = _libraries(tuple(metafunc.config.getoption("--configuration")))
+        if metafunc.definition.get_closest_marker("unlike_trio") is not None:
+            libraries = [library for library in libraries if not library.is_trio]
         metafunc.parametrize("lib", libraries, ids=repr)
 
 

@@ -113,10 +113,9 @@ async def test_for_https_an_end_in_a_handshake_is_an_end_to_who_receives(lib: An
     assert await client.receive_some() == b""
 
 
+@pytest.mark.unlike_trio("the others wait for ever there")
 async def test_a_failed_handshake_fails_for_all_who_wait_for_it(lib: Any, certificates: Certificates) -> None:
     client, server = tls_pair(lib, certificates, lib.testing.memory_stream_pair())
-    if lib.is_trio:
-        return  # the others wait for ever there
     async with lib.open_nursery() as nursery:
         calls = [await blocked(lib, nursery, call) for call in (client.do_handshake, client.receive_some)]
         await server.transport_stream.send_all(b"this is no TLS")
@@ -341,10 +340,9 @@ async def test_a_handshake_cancelled_while_it_waits_can_go_on(lib: Any, certific
         assert client.version() == server.version()
 
 
+@pytest.mark.unlike_trio("the others wait for ever there")
 async def test_a_handshake_cancelled_in_one_task_is_finished_by_another(lib: Any, certificates: Certificates) -> None:
     client, server = tls_pair(lib, certificates, lib.testing.memory_stream_pair())
-    if lib.is_trio:
-        return  # the others wait for ever there
     async with lib.open_nursery() as nursery:
         with lib.CancelScope() as scope:
             async with lib.open_nursery() as first:
