@@ -58,10 +58,7 @@ CHECKLIST: Final[dict[int, Point]] = {
     28: Point("RunVar: one value for each run"),
     29: Point("Instruments see each step of a run, and one that fails is taken out"),
     30: Point("MockClock: rate, jump, autojump; idleness before jumping"),
-    31: Point("Streams: conflicts, closing, ends"),
-    32: Point(
-        "Connecting: cancelled attempts close their sockets, numeric names need no thread",
-        "arrives with the structured library: Unix sockets",
-    ),
+    31: Point("Streams and sockets: conflicts, closing, ends"),
+    32: Point("Connecting: cancelled attempts close their sockets, numeric names need no thread"),
     33: Point("Processes: waiting without reaping, pipes, and what a cancelled run_process() does"),
 }
