@@ -1,6 +1,6 @@
-"""The load of echo and accept: plain non-blocking sockets and epoll, the same for all servers.
+"""The load of the servers: plain non-blocking sockets and epoll, the same for all servers.
 
-``python -m benchmarks.load_generator <echo|accept> <parameters>`` connects to 127.0.0.1, warms the server
+``python -m benchmarks.load_generator <workload> <parameters>`` connects to 127.0.0.1, warms the server
 up, lets it fall asleep, reads its CPU clock, makes the measured units, lets it fall asleep again, reads
 the clock again, and writes one JSON line. Rules:
 1. A connection never has more than one request under way, and sends the next one as soon as its reply is
@@ -171,7 +171,61 @@ class AcceptLoad:
         self._epoll.close()
 
 
-LOADS: dict[str, type[EchoLoad] | type[AcceptLoad]] = {"echo": EchoLoad, "accept": AcceptLoad}
+class DatagramLoad:
+    """Sockets that each send a datagram and wait for it to come back. On the loopback none is lost."""
+
+    def __init__(self, parameters: Mapping[str, Any]) -> None:
+        self._epoll = select.epoll()
+        self._message_bytes: int = parameters["message_bytes"]
+        self._sockets: dict[int, socket.socket] = {}
+        self._expected: dict[int, bytes] = {}
+        self._sent = 0
+        for _ in range(parameters["connections"]):
+            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            sock.connect(("127.0.0.1", parameters["port"]))
+            sock.setblocking(False)
+            self._sockets[sock.fileno()] = sock
+            self._epoll.register(sock, select.EPOLLIN)
+
+    def make(self, units: int) -> None:
+        """Make exactly so many requests, and return when the last reply has come."""
+        to_send = units
+        to_complete = units
+        for descriptor in list(self._sockets)[:units]:
+            self._send_next(descriptor)
+            to_send -= 1
+        while to_complete:
+            events = self._epoll.poll(SILENCE_LIMIT_S, len(self._sockets))
+            check_progress(events)
+            for descriptor, _ in events:
+                reply = self._sockets[descriptor].recv(self._message_bytes + 1)
+                if reply != self._expected[descriptor]:
+                    raise WrongReply(f"expected {self._expected[descriptor][:40]!r}..., got {reply[:40]!r}...")
+                to_complete -= 1
+                if to_send:
+                    self._send_next(descriptor)
+                    to_send -= 1
+
+    def _send_next(self, descriptor: int) -> None:
+        self._sent += 1
+        message = (f"<{self._sent}>".encode() * self._message_bytes)[: self._message_bytes]
+        self._expected[descriptor] = message
+        self._sockets[descriptor].send(message)
+
+    def close(self) -> None:
+        """Close all sockets."""
+        for sock in self._sockets.values():
+            sock.close()
+        self._epoll.close()
+
+
+LOADS: dict[str, type[EchoLoad] | type[AcceptLoad] | type[DatagramLoad]] = {
+    "echo": EchoLoad,
+    "echo_many": EchoLoad,
+    "echo_large": EchoLoad,
+    "accept": AcceptLoad,
+    "udp_echo": DatagramLoad,
+}
 
 
 def measure(load: Load, parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Servers under load: how echo and accept start a contender's server, load it, and measure it from outside.
+"""Servers under load: how their workloads start a contender's server, load it, and measure it from outside.
 
 The server runs in a child process on one CPU and the load generator in another one on another CPU. The
 server is the plain public API of its library with the handler that the workload gives; no measuring code

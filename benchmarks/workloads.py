@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from . import accept, echo, file_objects, files, many_tasks, scheduler, synchronisation
+from . import accept, echo, file_objects, files, idle_connections, many_tasks, scheduler, synchronisation, udp_echo
 from .measuring import Workload
 
 ALL: tuple[Workload, ...] = (
     echo.WORKLOAD,
+    echo.MANY_WORKLOAD,
+    echo.LARGE_WORKLOAD,
+    udp_echo.WORKLOAD,
     accept.WORKLOAD,
+    idle_connections.WORKLOAD,
     scheduler.WORKLOAD,
     synchronisation.WORKLOAD,
     many_tasks.WORKLOAD,
