@@ -50,6 +50,13 @@ def cts(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation, in build/docs; a warning is an error."""
+    session.install(".[docs]")
+    session.run("sphinx-build", "-W", "--keep-going", "-n", "docs", "build/docs", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Ratios against Trio, asyncio and uvloop: `nox -s bench -- echo scheduler files`."""
     session.install(".", *group("bench"))

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from proactor_trio.proactor import BackendUnavailable, Proactor
+from tests.documents import blocks_of, run_in_child
 
 README = Path(__file__).parent.parent / "README.md"
-SECONDS = 50
 
 
 def programs() -> list[str]:
@@ -21,7 +18,7 @@ def programs() -> list[str]:
     text = README.read_text()
     section = text[text.index("\n## The proactor alone\n") :]
     section = section[: section.index("\n## ", 1)]
-    return re.findall(r"^```python\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    return [block.code for block in blocks_of(section) if block.language == "python"]
 
 
 NAMES = ["creation", "timer", "semaphore to send", "dedicated thread", "capabilities"]
@@ -38,15 +35,7 @@ def test_it_runs_as_it_stands(number: int, backend: str, tmp_path: Path) -> None
         Proactor(backend).close()
     except BackendUnavailable as error:
         pytest.skip(f"{backend}: {error.reason}")
-    child = subprocess.run(
-        [sys.executable, "-W", "error", "-c", programs()[number]],
-        cwd=tmp_path,
-        env={**os.environ, "PROACTOR_TRIO_BACKEND": backend},
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
+    child = run_in_child(["-c", programs()[number]], tmp_path, backend)
     assert (child.stderr, child.returncode) == ("", 0)
 
 

@@ -56,6 +56,25 @@ from dataclasses import dataclass
 from enum import Enum, IntEnum, IntFlag
 from typing import Any, ClassVar, Final
 
+__all__ = [
+    "POLL_EVENTS",
+    "Backend",
+    "BackendOptions",
+    "BackendUnavailable",
+    "BufferGroup",
+    "Capability",
+    "CapabilityReport",
+    "CompletionFlags",
+    "CompletionHook",
+    "Kind",
+    "MemoryRegistration",
+    "OperationFields",
+    "OperationFlags",
+    "PollEvents",
+    "Support",
+    "TablePlace",
+]
+
 
 class Kind(IntEnum):
     """What an operation asks of the kernel; the fields that each kind uses stand in `OperationFields`."""

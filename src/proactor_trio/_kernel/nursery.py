@@ -345,8 +345,8 @@ class NurseryManager:
 def open_nursery(strict_exception_groups: bool | None = None) -> NurseryManager:
     """A nursery for an `async with` block, which ends when the block and all tasks started in it have ended.
 
-    strict_exception_groups: False raises a single exception bare; None takes what run() was given (True). The end of
-    the block is a schedule point, never a source of Cancelled.
+    strict_exception_groups: False raises a single exception bare; None takes what run() was given (True).
+    The end of the block is a schedule point, never a source of Cancelled.
     """
     if strict_exception_groups is False:
         warn_about_loose_groups()

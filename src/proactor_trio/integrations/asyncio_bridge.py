@@ -40,6 +40,8 @@ from proactor_trio.proactor import FailedPrecondition, Operation, Proactor, Proa
 from proactor_trio.proactor.ending import CLOSING_SECONDS
 from proactor_trio.proactor.hosting import Hosting
 
+__all__ = ["Bridge", "open_bridge"]
+
 
 def open_bridge(backend: str | None = None, options: ProactorOptions | None = None) -> Bridge:
     """A proactor for tasks of the loop that enters it: `async with open_bridge() as bridge`.

@@ -1,0 +1,107 @@
+"""The documentation: its code runs, its links lead somewhere, and its reference has every public name, and no other."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from proactor_trio.proactor import BackendUnavailable, Proactor
+from tests import documents
+from tests.documents import blocks_of, run_in_child
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+sys.path.insert(0, str(DOCS))
+from extensions.house_docstrings import as_restructured_text  # noqa: E402
+from extensions.public_names import all_public_names, public_modules, reference_sections  # noqa: E402
+
+PAGES = sorted(DOCS.rglob("*.md"))
+PAGES_WITH_CODE = [page for page in PAGES if "\n```python\n" in page.read_text()]
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(DOCS))
+
+
+@pytest.mark.parametrize("backend", ["io_uring", "epoll", "poll"])
+@pytest.mark.parametrize("page", PAGES_WITH_CODE, ids=name_of)
+def test_the_code_of_a_page_runs(page: Path, backend: str, tmp_path: Path) -> None:
+    try:
+        Proactor(backend).close()
+    except BackendUnavailable as error:
+        pytest.skip(f"{backend}: {error.reason}")
+    child = run_in_child([documents.__file__, str(page)], tmp_path, backend)
+    assert (child.stderr, child.returncode) == ("", 0)
+
+
+def test_most_code_of_the_documentation_is_run() -> None:
+    """A block that is only shown has a language of its own: no Python hides among them."""
+    languages = {block.language for page in PAGES for block in blocks_of(page.read_text())}
+    assert languages <= {"python", "output", "console", "toml", "json", "ini", "text"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_the_files_that_a_page_links_to_exist(page: Path) -> None:
+    linked = re.findall(r"\]\((?!https?:|#)([^)#]+)[^)]*\)", page.read_text())
+    assert [path for path in linked if not (page.parent / path).exists()] == []
+
+
+@pytest.mark.parametrize("module", public_modules())
+def test_every_name_in_the_list_of_a_module_exists(module: str) -> None:
+    found = importlib.import_module(module)
+    assert [name for name in found.__all__ if not hasattr(found, name)] == []
+
+
+def test_every_public_name_is_in_the_reference_once_and_no_other() -> None:
+    documented = [name for section in reference_sections(DOCS / "reference") for name in section.full_names()]
+    assert sorted(documented) == sorted(all_public_names())
+
+
+def test_every_public_class_and_function_has_a_docstring() -> None:
+    bare = []
+    for full_name in all_public_names():
+        module, _, name = full_name.rpartition(".")
+        value = getattr(importlib.import_module(module), name)
+        if (inspect.isclass(value) or inspect.isroutine(value)) and not (value.__doc__ or "").strip():
+            bare.append(full_name)
+    assert bare == []
+
+
+def test_pages_are_in_the_table_of_contents() -> None:
+    entries = set()
+    for page in PAGES:
+        for tree in re.findall(r"^```\{toctree\}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL):
+            entries |= {(page.parent / line).resolve() for line in tree.split("\n") if line and line[0] != ":"}
+    assert {page.with_suffix("") for page in PAGES} - entries == {DOCS / "index"}
+
+
+def test_a_seccomp_profile_allows_the_three_calls_of_io_uring_and_nothing_that_the_default_forbids_besides() -> None:
+    profile = json.loads((DOCS / "guides" / "seccomp-io-uring.json").read_text())
+    allowed = {name for rule in profile["syscalls"] if rule["action"] == "SCMP_ACT_ALLOW" for name in rule["names"]}
+    assert profile["defaultAction"] == "SCMP_ACT_ERRNO"
+    assert {"io_uring_setup", "io_uring_enter", "io_uring_register"} <= allowed
+
+
+class TestDocstrings:
+    def test_lines_of_arguments_become_definitions(self) -> None:
+        text = as_restructured_text(["Does it.", "", "first: one thing", "    and more.", "Raises nothing."])
+        assert text == ["Does it.", "", "``first``", "    one thing and more.", "", "Raises nothing.", ""]
+
+    def test_the_first_paragraph_is_never_an_argument(self) -> None:
+        assert as_restructured_text(["backend: its name"]) == ["backend: its name", ""]
+
+    def test_what_would_be_markup_is_escaped(self) -> None:
+        assert as_restructured_text(["2 * 3, _a, x|y"]) == ["2 \\* 3, \\_a, x\\|y", ""]
+
+    def test_code_stays_as_it_is(self) -> None:
+        assert as_restructured_text(["See `a * b_`."]) == ["See ``a * b_``.", ""]
+
+    def test_an_example_is_a_literal_block(self) -> None:
+        text = as_restructured_text(["So:", "", "    async with x:", "", "        ...", "", "End."])
+        assert text == ["So:", "", "::", "", "    async with x:", "", "        ...", "", "End.", ""]
