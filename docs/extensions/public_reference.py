@@ -56,6 +56,8 @@ INNER_MEMBERS_OF_OPERATIONS = (
     "kind can_be_multishot can_be_linked can_be_refused is_close has_inner_steps table_place resource"
 )
 
+NOTHING = "no names"
+
 _NAME = re.compile(r"(?:proactor_trio\.)?((?:\w+\.)*\w+)(\(\))?")
 
 
@@ -72,6 +74,8 @@ class PublicNames(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         section = self._section()
+        if not section.names:
+            return [nodes.comment("", NOTHING)]
         text = ["```{eval-rst}"]
         for name in sorted(section.names, key=str.lower):
             text += _directive_for(section.module, name)
@@ -204,6 +208,13 @@ def _link(app: Sphinx, page: str, full_name: str, content: nodes.Node) -> nodes.
     return make_refnode(app.builder, page, place.docname, place.node_id, content, full_name)
 
 
+def _drop_empty_sections(app: Sphinx, doctree: nodes.document) -> None:
+    """A heading over nothing goes; before Sphinx makes the table of contents."""
+    for comment in list(doctree.findall(nodes.comment)):
+        if comment.astext() == NOTHING:
+            comment.parent.parent.remove(comment.parent)
+
+
 def _name_in_full(app: Sphinx, doctree: nodes.document) -> None:
     """A bare name in a signature, where several modules have one, is that of the page's own module."""
     public = set(all_public_names())
@@ -266,6 +277,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-process-docstring", _process_docstring)
     app.connect("autodoc-process-bases", _process_bases)
     app.connect("missing-reference", _resolve)
+    app.connect("doctree-read", _drop_empty_sections, priority=1)
     app.connect("doctree-read", _name_in_full)
     app.connect("doctree-resolved", _link_code)
     app.connect("env-check-consistency", _compare)
