@@ -63,12 +63,13 @@ def test_every_public_name_is_in_the_reference_once_and_no_other() -> None:
     assert sorted(documented) == sorted(all_public_names())
 
 
-def test_every_public_class_and_function_has_a_docstring() -> None:
+def test_every_public_class_and_function_of_ours_has_a_docstring() -> None:
     bare = []
     for full_name in all_public_names():
         module, _, name = full_name.rpartition(".")
         value = getattr(importlib.import_module(module), name)
-        if (inspect.isclass(value) or inspect.isroutine(value)) and not (value.__doc__ or "").strip():
+        is_ours = (getattr(value, "__module__", None) or "").startswith("proactor_trio")
+        if is_ours and (inspect.isclass(value) or inspect.isroutine(value)) and not (value.__doc__ or "").strip():
             bare.append(full_name)
     assert bare == []
 
