@@ -6,20 +6,17 @@ import importlib
 import inspect
 import json
 import re
-import sys
 from pathlib import Path
 
 import pytest
 
+from docs.extensions.house_docstrings import as_restructured_text
+from docs.extensions.public_names import all_public_names, public_modules, reference_sections
 from proactor_trio.proactor import BackendUnavailable, Proactor
 from tests import documents
 from tests.documents import blocks_of, run_in_child
 
 DOCS = Path(__file__).parent.parent / "docs"
-
-sys.path.insert(0, str(DOCS))
-from extensions.house_docstrings import as_restructured_text  # noqa: E402
-from extensions.public_names import all_public_names, public_modules, reference_sections  # noqa: E402
 
 PAGES = sorted(DOCS.rglob("*.md"))
 PAGES_WITH_CODE = [page for page in PAGES if "\n```python\n" in page.read_text()]

@@ -131,7 +131,14 @@ def test_the_extras_exist(extra: str) -> None:
 
 
 def test_what_the_tests_import_is_in_the_test_extra() -> None:
-    ours = {"proactor_trio", "cts", "tests", "examples", *(path.stem for path in (ROOT / "tests").rglob("*.py"))}
+    ours = {
+        "proactor_trio",
+        "cts",
+        "tests",
+        "examples",
+        "docs",
+        *(path.stem for path in (ROOT / "tests").rglob("*.py")),
+    }
     declared = requirements("test") + requirements(None)
     names = {DISTRIBUTIONS.get(name, name) for name in imported_names("tests", "cts") - ours}
     assert {name for name in names if name not in declared} == set()
