@@ -79,11 +79,27 @@ def test_pages_are_in_the_table_of_contents() -> None:
     assert {page.with_suffix("") for page in PAGES} - entries == {DOCS / "index"}
 
 
-def test_a_seccomp_profile_allows_the_three_calls_of_io_uring_and_nothing_that_the_default_forbids_besides() -> None:
+def allowed_by_profile() -> dict[str, bool]:
+    """The system calls that the profile allows, and whether with all arguments."""
     profile = json.loads((DOCS / "guides" / "seccomp-io-uring.json").read_text())
-    allowed = {name for rule in profile["syscalls"] if rule["action"] == "SCMP_ACT_ALLOW" for name in rule["names"]}
     assert profile["defaultAction"] == "SCMP_ACT_ERRNO"
-    assert {"io_uring_setup", "io_uring_enter", "io_uring_register"} <= allowed
+    allowing = [rule for rule in profile["syscalls"] if rule["action"] == "SCMP_ACT_ALLOW"]
+    return {name: "args" not in rule for rule in allowing for name in rule["names"]}
+
+
+def test_the_seccomp_profile_allows_the_three_calls_of_io_uring() -> None:
+    allowed = allowed_by_profile()
+    assert all(allowed[f"io_uring_{name}"] for name in ("setup", "enter", "register"))
+
+
+@pytest.mark.parametrize("name", ["bpf", "mount", "unshare", "setns", "ptrace", "keyctl", "init_module", "clone3"])
+def test_the_seccomp_profile_does_not_allow_what_reaches_out_of_a_container(name: str) -> None:
+    assert name not in allowed_by_profile()
+
+
+@pytest.mark.parametrize("name", ["clone", "personality", "socket"])
+def test_the_seccomp_profile_allows_by_arguments_what_reaches_out_with_some_of_them(name: str) -> None:
+    assert allowed_by_profile()[name] is False
 
 
 class TestDocstrings:
@@ -103,3 +119,28 @@ class TestDocstrings:
     def test_an_example_is_a_literal_block(self) -> None:
         text = as_restructured_text(["So:", "", "    async with x:", "", "        ...", "", "End."])
         assert text == ["So:", "", "::", "", "    async with x:", "", "        ...", "", "End.", ""]
+
+
+class TestRunningAPage:
+    """The tests of documents can fail."""
+
+    def run(self, text: str, folder: Path) -> str:
+        page = folder / "page.md"
+        page.write_text(text)
+        return run_in_child([documents.__file__, str(page)], folder, "poll").stderr
+
+    def test_an_error_is_told_with_the_line_of_the_page(self, tmp_path: Path) -> None:
+        assert 'page.md", line 4' in self.run("text\n\n```python\n1 / 0\n```\n", tmp_path)
+
+    def test_another_output_is_an_error(self, tmp_path: Path) -> None:
+        assert "which was\n1" in self.run("```python\nprint(1)\n```\n\n```output\n2\n```\n", tmp_path)
+
+    def test_a_block_may_await(self, tmp_path: Path) -> None:
+        text = "```python\nfrom proactor_trio import sleep\nawait sleep(0)\nprint(1)\n```\n\n```output\n1\n```\n"
+        assert self.run(text, tmp_path) == ""
+
+    def test_a_test_that_fails_is_an_error(self, tmp_path: Path) -> None:
+        assert "1 failed" in self.run("```python\n# test_it.py\ndef test_it():\n    assert 0\n```\n", tmp_path)
+
+    def test_a_command_that_fails_is_an_error(self, tmp_path: Path) -> None:
+        assert "ended with 3" in self.run('```console\n$ python -c "raise SystemExit(3)"\n```\n', tmp_path)
