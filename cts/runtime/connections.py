@@ -15,7 +15,7 @@ from proactor_trio import (
 )
 from proactor_trio.backends.io_uring import buffer_ring
 from proactor_trio.lowlevel import checkpoint
-from proactor_trio.sockets.received import SINGLE_RECEIVES, Received
+from proactor_trio.sockets.received import SINGLE_RECEIVES, StreamReceive
 from proactor_trio.testing import wait_all_tasks_blocked
 
 LARGEST_PIECE = buffer_ring.BUFFER_BYTES
@@ -48,7 +48,7 @@ async def connection() -> AsyncIterator[tuple[SocketStream, stdlib_socket.socket
             yield stream, peer
 
 
-def received_of(stream: SocketStream) -> Received:
+def received_of(stream: SocketStream) -> StreamReceive:
     return stream._received
 
 

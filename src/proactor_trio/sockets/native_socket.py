@@ -18,15 +18,11 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from proactor_trio._kernel.cancel import Cancelled
-from proactor_trio._kernel.context import CONTEXT
+from proactor_trio._kernel.context import CONTEXT, current_task
 from proactor_trio._kernel.errors import BusyResourceError
 from proactor_trio._kernel.interrupts import enable_ki_protection
 from proactor_trio._kernel.readiness import notify_closing
-from proactor_trio._kernel.traps import (
-    cancel_shielded_checkpoint,
-    checkpoint,
-    checkpoint_if_cancelled,
-)
+from proactor_trio._kernel.traps import PASS, YIELD, checkpoint
 from proactor_trio.backends.contract import PollEvents
 from proactor_trio.proactor.errors import ClosedResourceError
 from proactor_trio.proactor.operation import Operation
@@ -35,7 +31,7 @@ from proactor_trio.proactor.operations.net import Accept, Connect, Recv, RecvByt
 from proactor_trio.proactor.operations.scheduling import HandlePoll
 from proactor_trio.proactor.socket import Socket
 from proactor_trio.sockets.name_resolution import is_resolved, resolve_for_socket
-from proactor_trio.sockets.received import Received
+from proactor_trio.sockets.received import StreamReceive
 from proactor_trio.sockets.socket_type import Address, AncillaryData, SocketType
 from proactor_trio.to_thread import run_sync as run_in_thread
 
@@ -64,7 +60,9 @@ class NativeSocket(SocketType):
 
     __slots__ = ("_did_shutdown_write", "_pending", "_receive", "_received", "_socket", "is_shared")
 
-    def __init__(self, socket: Socket, received: Received | None = None, *, did_shutdown_write: bool = False) -> None:
+    def __init__(
+        self, socket: Socket, received: StreamReceive | None = None, *, did_shutdown_write: bool = False
+    ) -> None:
         self._socket = socket
         socket.keeps_failure = False  # each call reports what the kernel says
         self._received = received
@@ -80,11 +78,11 @@ class NativeSocket(SocketType):
         self._share()
         return self._socket
 
-    def for_stream(self) -> tuple[Socket, Received]:
+    def for_stream(self) -> tuple[Socket, StreamReceive]:
         """What a stream over it works with."""
         socket = self._open()
         if self._received is None:
-            self._received = Received(socket)
+            self._received = StreamReceive(socket)
             if self.is_shared:
                 self._received.share()
         return socket, self._received
@@ -330,16 +328,17 @@ class NativeSocket(SocketType):
             return await self.recv_into(first, 0, flags), [], 0, None
         return await self._call_when_ready(PollEvents.IN, socket.stdlib.recvmsg_into, views, ancbufsize, flags)
 
-    async def _is_here(self, received: Received, max_bytes: int, flags: int) -> bool:
+    async def _is_here(self, received: StreamReceive, max_bytes: int, flags: int) -> bool:
         """End what a stream has armed; whether it has brought bytes, which come first. An error of it is raised."""
         if max_bytes < 0 or flags & _PAST_THE_STREAM:
             return False
-        await checkpoint_if_cancelled()
+        if current_task().cancel_pending:
+            await YIELD
         await received.end_armed()
         if self._socket.closed:
             raise ClosedResourceError("another task closed this socket")
         if received.head:
-            await cancel_shielded_checkpoint()
+            await PASS
             return True
         end = received.take_end()
         if isinstance(end, OSError):
@@ -347,7 +346,7 @@ class NativeSocket(SocketType):
         return False
 
     @staticmethod
-    def _take(received: Received, max_bytes: int, flags: int) -> bytes:
+    def _take(received: StreamReceive, max_bytes: int, flags: int) -> bytes:
         if flags & _MSG_PEEK:
             return received.peek(max_bytes)
         return received.take(max_bytes)
@@ -356,7 +355,8 @@ class NativeSocket(SocketType):
 
     async def send(self, bytes: ReadableBuffer, flags: int = 0, /) -> int:
         socket = self._open()
-        await checkpoint_if_cancelled()
+        if current_task().cancel_pending:
+            await YIELD
         try:
             sent = self._stdlib().send(bytes, flags)
         except BlockingIOError:
@@ -364,7 +364,7 @@ class NativeSocket(SocketType):
                 return await self._call_when_ready(PollEvents.OUT, socket.stdlib.send, bytes, flags)
             count: int = await self._perform(Send(socket, bytes))
             return count
-        await cancel_shielded_checkpoint()
+        await PASS
         return sent
 
     async def sendto(self, *args: Any) -> int:
@@ -378,7 +378,8 @@ class NativeSocket(SocketType):
         socket = self._open()
         if not is_resolved(socket.family, address):
             address = await resolve_for_socket(self, address, local=False)
-        await checkpoint_if_cancelled()
+        if current_task().cancel_pending:
+            await YIELD
         try:
             sent = self._stdlib().sendto(data, flags, address)
         except BlockingIOError:
@@ -386,7 +387,7 @@ class NativeSocket(SocketType):
                 return await self._call_when_ready(PollEvents.OUT, socket.stdlib.sendto, data, flags, address)
             count: int = await self._perform(SendTo(socket, data, address))
             return count
-        await cancel_shielded_checkpoint()
+        await PASS
         return sent
 
     async def sendmsg(
@@ -429,7 +430,8 @@ class NativeSocket(SocketType):
 
     async def _call_when_ready(self, events: PollEvents, call: Callable[..., T], *arguments: Any) -> T:
         """Call without waiting, now or as soon as the socket is ready. Cancelled: the call was not made."""
-        await checkpoint_if_cancelled()
+        if current_task().cancel_pending:
+            await YIELD
         try:
             result = call(*arguments)
         except BlockingIOError:
@@ -439,7 +441,7 @@ class NativeSocket(SocketType):
                     return call(*arguments)
                 except BlockingIOError:
                     continue
-        await cancel_shielded_checkpoint()
+        await PASS
         return result
 
     def __repr__(self) -> str:

@@ -46,7 +46,7 @@ _SUBMITTED: Final = OperationState.SUBMITTED
 _UNIX: Final = 1
 
 
-class Received(RecvBytes):
+class StreamReceive(RecvBytes):
     """The receiving side of one socket: an operation that is submitted again and again, and what it has brought.
 
     task: who waits for it, parked.
@@ -182,7 +182,7 @@ class Received(RecvBytes):
 
 def _arrived(operation: Operation, flags: CompletionFlags) -> None:
     """A piece has come, or the end, or the receive has ended without."""
-    assert isinstance(operation, Received)
+    assert isinstance(operation, StreamReceive)
     received = operation
     error = received.error
     if error is None:
@@ -201,7 +201,7 @@ def _arrived(operation: Operation, flags: CompletionFlags) -> None:
         task.operation_completed(received)
 
 
-def _is_of_the_moment(received: Received, error: BaseException) -> bool:
+def _is_of_the_moment(received: StreamReceive, error: BaseException) -> bool:
     """Whether a receive has ended without saying anything about the connection: it was asked to, or found no buffer."""
     if isinstance(error, OperationCancelled):
         return not received.socket.closed

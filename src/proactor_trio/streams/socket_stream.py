@@ -35,7 +35,7 @@ from proactor_trio.proactor.operations.scheduling import HandlePoll
 from proactor_trio.proactor.operations.splice import SendFile
 from proactor_trio.proactor.socket import Socket
 from proactor_trio.sockets.native_socket import NativeSocket
-from proactor_trio.sockets.received import Received
+from proactor_trio.sockets.received import StreamReceive
 from proactor_trio.sockets.socket_type import SocketType
 
 DEFAULT_RECEIVE_BYTES: Final = 64 * 1024
@@ -81,7 +81,7 @@ class SocketStream(HalfCloseableStream):
         if isinstance(socket, NativeSocket):
             owned, received = socket.for_stream()
         elif isinstance(socket, Socket):
-            owned, received = socket, Received(socket)
+            owned, received = socket, StreamReceive(socket)
             received.share()  # whoever made it may still use it, past us
         else:
             raise TypeError(f"socket must be a proactor_trio.socket.SocketType, not {type(socket).__name__}")
@@ -97,10 +97,10 @@ class SocketStream(HalfCloseableStream):
     def from_accepted(cls, socket: Socket) -> SocketStream:
         """For a connected socket that has its options already, and that nobody else knows."""
         stream = object.__new__(cls)
-        stream._own(socket, Received(socket), None)
+        stream._own(socket, StreamReceive(socket), None)
         return stream
 
-    def _own(self, socket: Socket, received: Received, socket_object: NativeSocket | None) -> None:
+    def _own(self, socket: Socket, received: StreamReceive, socket_object: NativeSocket | None) -> None:
         self._socket = socket
         self._socket_object = socket_object
         self._is_shared = False
