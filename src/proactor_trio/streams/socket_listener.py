@@ -45,7 +45,7 @@ class SocketListener(Listener[SocketStream]):
 
     def __new__(cls, socket: SocketType | Socket) -> SocketListener:
         if isinstance(socket, SocketType) and not isinstance(socket, NativeSocket):
-            from proactor_trio.streams.virtual import VirtualSocketListener
+            from proactor_trio.streams.virtual import VirtualSocketListener  # which derives from this class
 
             return object.__new__(VirtualSocketListener)
         return object.__new__(cls)

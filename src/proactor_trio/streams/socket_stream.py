@@ -72,7 +72,7 @@ class SocketStream(HalfCloseableStream):
 
     def __new__(cls, socket: SocketType | Socket) -> SocketStream:
         if isinstance(socket, SocketType) and not isinstance(socket, NativeSocket):
-            from proactor_trio.streams.virtual import VirtualSocketStream
+            from proactor_trio.streams.virtual import VirtualSocketStream  # which derives from this class
 
             return object.__new__(VirtualSocketStream)
         return object.__new__(cls)
@@ -113,8 +113,7 @@ class SocketStream(HalfCloseableStream):
         """The socket. What the stream has received and nobody has taken, its receives give first."""
         if self._socket_object is None:
             self._socket_object = NativeSocket(self._socket, self._received, did_shutdown_write=self._sent_eof)
-            if self._is_shared:
-                self._socket_object.fileno()
+            self._socket_object.is_shared = self._is_shared
         return self._socket_object
 
     @enable_ki_protection
