@@ -15,7 +15,6 @@ import pytest
 from cts.applicability import CONFIGURATION_PROPERTY, NOT_APPLICABLE, NotApplicable, suite_of, summary
 from cts.configurations import ALL_CONFIGURATIONS, reason_against
 from cts.running import ROOT, run_pytest
-from cts.semantics.checklist import CHECKLIST
 
 #: The column of tests that are for no configuration.
 ANYWHERE: Final = "anywhere"
@@ -78,9 +77,6 @@ class Matrix:
         for each in ALL_CONFIGURATIONS:
             if reason := reason_against(each):
                 yield f"{each.name}: not here: {reason}"
-        for number, point in CHECKLIST.items():
-            if point.missing:
-                yield f"semantics, point {number}: {point.missing}"
 
     def _cell(self, suites: Sequence[str], configuration: str, absent: Counter[tuple[str, str]]) -> str:
         counts: Counter[str] = Counter()
