@@ -35,6 +35,7 @@ from proactor_trio.proactor.event_source import EventSource
 from proactor_trio.proactor.file import File
 from proactor_trio.proactor.file_registration import FileRegistration, register_file
 from proactor_trio.proactor.frontier import Frontier, FrontierComparison
+from proactor_trio.proactor.frontier_observer import AxisState, FrontierObserver
 from proactor_trio.proactor.frontier_tracker import FrontierTracker, FrontierWait
 from proactor_trio.proactor.joint_wait import WaitMode
 from proactor_trio.proactor.memory.access import Access
@@ -115,6 +116,7 @@ __all__ = [
     "AlreadyExists",
     "Axis",
     "AxisDomain",
+    "AxisState",
     "BackendUnavailable",
     "BufferPool",
     "CancelCause",
@@ -143,6 +145,7 @@ __all__ = [
     "FileWrite",
     "Frontier",
     "FrontierComparison",
+    "FrontierObserver",
     "FrontierTracker",
     "FrontierWait",
     "FutexWait",

@@ -1,7 +1,8 @@
 """FrontierTracker: how far the axes have come, and who waits for a frontier.
 
-Each axis has an epoch that only grows, an agenda of what waits for its epochs, and maybe a semaphore that follows it.
-A wait stands on the agenda of every axis that it still misses, so that an advance looks only at what it reaches.
+Each axis has an epoch that only grows, an agenda of what waits for its epochs, and maybe what follows it: a semaphore,
+observers of the whole tracker. A wait stands on the agenda of every axis that it still misses, so that an advance looks
+only at what it reaches.
 
 A failed axis goes before everything: a wait that names one fails at once, whatever epochs were reached and whatever its
 other axes do, and whether it comes before or after the failure. (The reference lets one that comes later wait for an
@@ -33,6 +34,7 @@ from proactor_trio.proactor.errors import (
     ResourceExhausted,
 )
 from proactor_trio.proactor.frontier import LARGEST_EPOCH, Frontier
+from proactor_trio.proactor.frontier_observer import AxisNotice, AxisState, FrontierObserver
 from proactor_trio.proactor.semaphore_link import signal_or_fail
 from proactor_trio.proactor.semaphore_source import SemaphoreSource, check_frontier, check_semaphore
 
@@ -52,7 +54,16 @@ class FrontierTracker:
     Use it as a context manager, or call `close()`, where somebody may still wait at the end.
     """
 
-    __slots__ = ("__weakref__", "_axes", "_capacity", "_closed", "_lock", "machine_index", "session_epoch")
+    __slots__ = (
+        "__weakref__",
+        "_axes",
+        "_capacity",
+        "_closed",
+        "_lock",
+        "_observers",
+        "machine_index",
+        "session_epoch",
+    )
 
     def __init__(
         self, axis_table_capacity: int = DEFAULT_AXIS_CAPACITY, session_epoch: int = 1, machine_index: int = 0
@@ -65,6 +76,7 @@ class FrontierTracker:
         self.machine_index = machine_index
         self._lock = threading.Lock()
         self._axes: dict[int, _TrackedAxis] = {}
+        self._observers: tuple[FrontierObserver, ...] = ()
         self._closed = False
 
     def register_axis(self, axis: int, semaphore: SemaphoreSource | None = None) -> None:
@@ -83,7 +95,10 @@ class FrontierTracker:
                 raise AlreadyExists(f"axis {axis:#x} is registered already")
             if len(self._axes) >= self._capacity:
                 raise ResourceExhausted(f"axis_table_capacity: all {self._capacity} axes are registered")
-            self._axes[axis] = _TrackedAxis(axis, semaphore)
+            self._axes[axis] = _TrackedAxis(axis, semaphore, self._observers)
+            observers = self._observers
+        for observer in observers:
+            observer.axis_registered(axis)
 
     # Moving ------------------------------------------------------------------------------------------------------
 
@@ -129,8 +144,8 @@ class FrontierTracker:
         """`fail_axis()` that leaves the semaphore alone and lets go of it. Nobody may advance the axis meanwhile."""
         tracked = self._failing(axis, error)
         if tracked is not None:
-            tracked.semaphore = None
-            self._end(tracked, error, [])
+            tracked.let_go_of_semaphore()
+            self._end(tracked, error, tracked.bridge(tracked.epoch))
 
     def _failing(self, axis: int, error: BaseException) -> _TrackedAxis | None:
         if not isinstance(error, BaseException):
@@ -197,6 +212,28 @@ class FrontierTracker:
             return self._axes[axis]
         except KeyError:
             raise NotFound(f"frontier: axis {axis:#x} is not registered") from None
+
+    # Observing ---------------------------------------------------------------------------------------------------
+
+    def add_observer(self, observer: FrontierObserver) -> list[AxisState]:
+        """Tell somebody of each axis that is registered, advances or fails from now on; returns how all stand now.
+
+        One that is there already is not added again. Without an observer an advance costs what it did. Any thread.
+        """
+        with self._lock:
+            if observer not in self._observers:
+                self._observe((*self._observers, observer))
+            return [AxisState(tracked.axis, tracked.epoch, tracked.error) for tracked in self._axes.values()]
+
+    def remove_observer(self, observer: FrontierObserver) -> None:
+        """The end of that; idempotent. Another thread may be telling it something at this moment."""
+        with self._lock:
+            self._observe(tuple(other for other in self._observers if other is not observer))
+
+    def _observe(self, observers: tuple[FrontierObserver, ...]) -> None:
+        self._observers = observers
+        for tracked in self._axes.values():
+            tracked.observe_by(observers)
 
     # The end -----------------------------------------------------------------------------------------------------
 
@@ -286,18 +323,32 @@ class _AxisWait:
 class _TrackedAxis:
     """One axis: its epoch, what waits for it, its semaphore and its failure. The tracker's lock guards it."""
 
-    __slots__ = ("agenda", "axis", "epoch", "error", "semaphore")
+    __slots__ = ("_semaphore", "agenda", "axis", "epoch", "error", "followers")
 
-    def __init__(self, axis: int, semaphore: SemaphoreSource | None) -> None:
+    def __init__(self, axis: int, semaphore: SemaphoreSource | None, observers: tuple[FrontierObserver, ...]) -> None:
         self.axis = axis
         self.epoch = 0
         self.agenda: Agenda[_AxisWait] = Agenda()
-        self.semaphore = semaphore
         self.error: BaseException | None = None
+        #: The semaphore and the observers: one look tells whether there is anything to take along.
+        self.followers: tuple[_Follower, ...] = ()
+        self._semaphore = semaphore
+        self.observe_by(observers)
+
+    def observe_by(self, observers: tuple[FrontierObserver, ...]) -> None:
+        """These and no others are told of this axis."""
+        of_semaphore = () if self._semaphore is None else (_SemaphoreFollower(self._semaphore),)
+        self.followers = (*of_semaphore, *(_ObserverFollower(observer) for observer in observers))
+
+    def let_go_of_semaphore(self) -> None:
+        """It does not follow any more."""
+        if self._semaphore is not None:
+            self._semaphore = None
+            self.followers = self.followers[1:]
 
     def bridge(self, epoch: int) -> list[Pending]:
-        """What brings the semaphore to an epoch, or lets it fail; nothing without one."""
-        return [] if self.semaphore is None else [_Bridge(self.semaphore, self.axis, epoch)]
+        """What brings the followers to an epoch, or tells them of the failure; nothing without any."""
+        return [follower.bridge(self.axis, epoch) for follower in self.followers] if self.followers else []
 
     def waits(self) -> list[FrontierWait]:
         """The waits that it keeps from their end; they leave the agendas of all other axes."""
@@ -317,6 +368,33 @@ def _completed_by(reached: list[_AxisWait]) -> list[FrontierWait]:
         if not part.wait.missing:
             complete.append(part.wait)
     return complete
+
+
+class _SemaphoreFollower:
+    """The semaphore of an axis."""
+
+    __slots__ = ("_semaphore",)
+
+    def __init__(self, semaphore: SemaphoreSource) -> None:
+        self._semaphore = semaphore
+
+    def bridge(self, axis: int, epoch: int) -> Pending:
+        return _Bridge(self._semaphore, axis, epoch)
+
+
+class _ObserverFollower:
+    """An observer, at one axis."""
+
+    __slots__ = ("_observer",)
+
+    def __init__(self, observer: FrontierObserver) -> None:
+        self._observer = observer
+
+    def bridge(self, axis: int, epoch: int) -> Pending:
+        return AxisNotice(self._observer, axis, epoch)
+
+
+_Follower = _SemaphoreFollower | _ObserverFollower
 
 
 class _Bridge:
