@@ -429,6 +429,10 @@ class Backend(ABC):
     def linkable(self, operations: Sequence[OperationFields]) -> int:
         """The length of the longest prefix of a chain that `start_chain()` takes, 0 or at least 2 (rule 7)."""
 
+    def link_obstacle(self, operation: OperationFields) -> str:
+        """Why `linkable()` takes nothing behind this operation, in words; "" if it does."""
+        return f"{self.name} links nothing"
+
     @abstractmethod
     def start_chain(self, operations: Sequence[OperationFields]) -> None:
         """Begin operations of which `linkable()` said that they can be linked, or one that has `expires` (rule 11)."""

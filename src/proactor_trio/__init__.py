@@ -1,6 +1,6 @@
 """Structured concurrency on a completion-based proactor: Trio's nurseries and cancel scopes over io_uring and posix."""
 
-from proactor_trio import abc, from_thread, lowlevel, proactor, socket, testing, to_thread
+from proactor_trio import abc, from_thread, graph, lowlevel, proactor, socket, testing, to_thread
 from proactor_trio._kernel.cancel import Cancelled, CancelScope, current_effective_deadline
 from proactor_trio._kernel.companions import COMPANIONS as _COMPANIONS
 from proactor_trio._kernel.errors import (
@@ -29,6 +29,7 @@ from proactor_trio.files.path import Path, PosixPath, WindowsPath
 from proactor_trio.files.raw import AsyncFile
 from proactor_trio.files.text import AsyncTextFile
 from proactor_trio.files.wrapping import AsyncIOWrapper, wrap_file
+from proactor_trio.graph.graph import open_graph
 from proactor_trio.inspection.companion import begin_if_asked_for as _answer_if_asked_for
 from proactor_trio.proactor.errors import ClosedResourceError
 from proactor_trio.processes.process import Process
@@ -126,11 +127,13 @@ __all__ = [
     "fail_after",
     "fail_at",
     "from_thread",
+    "graph",
     "lowlevel",
     "move_on_after",
     "move_on_at",
     "open_event_receiver",
     "open_file",
+    "open_graph",
     "open_memory_channel",
     "open_message_receiver",
     "open_nursery",

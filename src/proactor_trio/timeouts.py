@@ -13,10 +13,7 @@ from proactor_trio._kernel.interrupts import enable_ki_protection
 from proactor_trio._kernel.task import Task
 from proactor_trio._kernel.traps import PARK, YIELD
 from proactor_trio._kernel.waiting_place import WaitingPlace
-
-
-class TooSlowError(Exception):
-    """Raised by fail_after() and fail_at() when the time is over."""
+from proactor_trio.proactor.errors import TooSlowError as TooSlowError
 
 
 def move_on_at(deadline: float, *, shield: bool = False) -> CancelScope:

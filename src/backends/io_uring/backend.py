@@ -51,7 +51,7 @@ from proactor_trio.backends.io_uring.encode_threads import MESSAGE_BIT, decode_m
 from proactor_trio.backends.io_uring.encode_zero_copy import with_zero_copy
 from proactor_trio.backends.io_uring.fixed_files import FixedFiles, with_fixed_files
 from proactor_trio.backends.io_uring.linked_timeouts import TIMEOUT_BIT, Handover, LinkedTimeouts
-from proactor_trio.backends.io_uring.linking import linkable_prefix
+from proactor_trio.backends.io_uring.linking import link_obstacle, linkable_prefix
 from proactor_trio.backends.io_uring.postponed import Postponed
 from proactor_trio.backends.io_uring.probe import capability_reports, multishot_kinds, supported_opcodes
 from proactor_trio.backends.io_uring.registered_buffers import LARGEST_PIECE, RegisteredBuffers
@@ -219,6 +219,9 @@ class IoUringBackend(Backend):
         operation.started = True
         ring.tail = tail + _CLOSE_ENTRIES
         return True
+
+    def link_obstacle(self, operation: OperationFields) -> str:
+        return link_obstacle(operation)
 
     def linkable(self, operations: Sequence[OperationFields]) -> int:
         return linkable_prefix(operations, self._ring.entries) if self._links else 0

@@ -35,6 +35,17 @@ _FAILURE_GOES_ON: Final = frozenset(
 )
 
 
+def link_obstacle(operation: OperationFields) -> str:
+    """Why nothing can be linked behind this operation in the kernel; "" if it can."""
+    if operation.kind in _CLOSES:
+        return "a close is two entries of the ring already"
+    if operation.kind in _FAILURE_GOES_ON:
+        return f"the kernel would go on behind a failed {operation.kind.name}"
+    if is_send(operation) and operation.message_flags & MSG_DONTWAIT:
+        return "a send to a Unix datagram socket may have to be begun again"
+    return ""
+
+
 def linkable_prefix(operations: Sequence[OperationFields], room: int) -> int:
     """The length of the longest prefix that can be linked, 0 or at least 2. room: entries of an empty queue."""
     length = 0

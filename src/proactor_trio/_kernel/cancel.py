@@ -293,6 +293,11 @@ class CancelScope:
             self._entry = None
 
     @property
+    def deadline_passed(self) -> bool:
+        """Whether its own deadline, before anything else, has cancelled it."""
+        return self._reason is DEADLINE_REASON
+
+    @property
     def cancel_called(self) -> bool:
         """Whether it was cancelled, by a call or because its deadline has passed (which is looked at now)."""
         if not (self._cancel_called or self._exited or self._deadline == _inf):

@@ -193,6 +193,31 @@ class Beginning:
             self._backend.start_chain(steps[:length])
         return length
 
+    def link_obstacle(self, earlier: Operation, later: Operation, leads: bool) -> str:
+        """In words, why `begin_prefix()` does not hand these over together; "" if it does."""
+        if not self._links:
+            return f"the backend {self._backend.name} links nothing"
+        if isinstance(earlier, SoftwareOperation):
+            if not earlier.leads_in_kernel:
+                return f"{type(earlier).__name__} is made by the proactor"
+            if not leads:
+                return f"{type(earlier).__name__} waits in the kernel at the head of a chain only"
+            if earlier._limits is not None or later._limits is not None:
+                return "a chain that a semaphore leads has no deadlines in the kernel"
+        elif reason := self._not_native(earlier) or self._backend.link_obstacle(earlier):
+            return reason
+        return self._not_native(later)
+
+    def _not_native(self, operation: Operation) -> str:
+        name = type(operation).__name__
+        if operation.kind not in self._native_kinds:
+            return f"{name} is made by the proactor"
+        if operation.has_inner_steps:
+            return f"{name} is several steps by itself"
+        if operation._limits is not None and not self._native_deadlines:
+            return f"the deadline of {name} is kept by the run"
+        return ""
+
     def _begin_ahead_of_software(self, native: Sequence[Operation], rest: Sequence[Operation]) -> bool:
         """Begin native steps together with what the kernel can already do of the software step behind them, if any."""
         following = rest[0] if rest else None

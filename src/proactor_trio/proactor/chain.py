@@ -123,9 +123,9 @@ class Chain:
 
     def step_done(self, step: Operation) -> None:
         """A step has completed and was delivered: go on, or end the rest if the chain is broken."""
-        index = self.steps.index(step)
-        if index < self.finished:
-            return
+        index = self.finished
+        if index == len(self.steps) or self.steps[index] is not step:
+            return  # it was dealt with already
         following = self.steps[index + 1] if index + 1 < len(self.steps) else None
         if following is not None and index + 1 == self.started:
             if not self._broken and following.state is OperationState.CANCELLING:

@@ -70,7 +70,11 @@ class FailedPrecondition(ProactorError):
     status = StatusCode.FAILED_PRECONDITION
 
 
-class DeadlineExceeded(ProactorError):
+class TooSlowError(Exception):
+    """Raised when a deadline that was set for a whole (a block, a graph, a group of operations) has passed."""
+
+
+class DeadlineExceeded(ProactorError, TooSlowError):
     """An operation, or a wait, was ended by its `deadline=` or `timeout=`.
 
     partial_bytes: what a transfer that was to be completed had moved by then; these bytes are gone.
@@ -83,6 +87,19 @@ class DeadlineExceeded(ProactorError):
         self.partial_bytes = partial_bytes
 
     def __reduce__(self) -> tuple[type[DeadlineExceeded], tuple[str, int]]:
+        return type(self), (str(self), self.partial_bytes)
+
+
+class ShortTransfer(ProactorError):
+    """A transfer ended with fewer bytes than what comes after it relies on. `partial_bytes`: how many it moved."""
+
+    status = StatusCode.OUT_OF_RANGE
+
+    def __init__(self, text: str, partial_bytes: int) -> None:
+        super().__init__(text)
+        self.partial_bytes = partial_bytes
+
+    def __reduce__(self) -> tuple[type[ShortTransfer], tuple[str, int]]:
         return type(self), (str(self), self.partial_bytes)
 
 

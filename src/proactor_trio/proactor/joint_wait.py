@@ -121,3 +121,12 @@ def check_semaphores(semaphores: Sequence[SemaphoreSource], values: Sequence[int
         check_semaphore(semaphore, "semaphores")
     for value in values:
         check_integer(value, "values", 0, LARGEST_VALUE)
+
+
+def in_sequences(
+    semaphores: SemaphoreSource | Sequence[SemaphoreSource], values: int | Sequence[int]
+) -> tuple[Sequence[SemaphoreSource], Sequence[int]]:
+    """A single semaphore with its value becomes a sequence of one; what it is, is checked at submission."""
+    if isinstance(semaphores, Sequence):
+        return semaphores, values  # type: ignore[return-value]
+    return (semaphores,), (values,)  # type: ignore[return-value]

@@ -324,6 +324,8 @@ class SoftwareOperation(Operation):
     __slots__ = ("failure",)
     kind = Kind.SOFTWARE
 
+    #: Whether the kernel can wait for it at the head of a chain (`_begin_ahead_of()`).
+    leads_in_kernel: ClassVar[bool] = False
     #: The exception with which it was finished.
     failure: BaseException
 

@@ -29,7 +29,7 @@ from proactor_trio.proactor.beginning import Beginning
 from proactor_trio.proactor.chain import check_batch
 from proactor_trio.proactor.delivery import Delivery
 from proactor_trio.proactor.ending import CLOSING_SECONDS, Ending
-from proactor_trio.proactor.errors import FailedPrecondition, Unimplemented
+from proactor_trio.proactor.errors import CancelCause, FailedPrecondition, Unimplemented
 from proactor_trio.proactor.hosting import Hosting
 from proactor_trio.proactor.incoming import Batch, CancelRequest, FinishRequest
 from proactor_trio.proactor.loop_access import LoopAccess
@@ -194,6 +194,31 @@ class Proactor:
             self._beginning.begin(operation)
         else:
             self.submit_prepared(operation)
+
+    def submit_chain(self, operations: list[Operation]) -> None:
+        """`submit()` of one chain, by the owner thread, which is not checked: for those who have linked it themselves.
+
+        Refused whole, like any batch, if one of them is in flight or refuses its arguments.
+        """
+        prepared = 0
+        try:
+            for operation in operations:
+                if operation.state is not _NEW and operation.state is not _DONE:
+                    self._check_idle(operation)
+                operation._proactor = self
+                operation._prepare()
+                prepared += 1
+        except BaseException:
+            for operation in operations[:prepared]:
+                operation._withdraw()
+            raise
+        for operation in operations:
+            operation.state = _SUBMITTED
+            operation.started = False
+            operation._cancel_cause = CancelCause.REQUESTED
+            if operation._limits is not None:
+                operation._set_expiry(self._current_time())
+        self._beginning.begin_chain(operations)
 
     def submit_prepared(self, operation: Operation) -> None:
         """`submit_one()` of an operation of which the caller has checked and filled everything; no close."""
@@ -442,6 +467,13 @@ class Proactor:
     def links_in_kernel(self) -> bool:
         """Whether the kernel goes from step to step of a chain by itself."""
         return self._backend.capabilities[Capability.LINKED_OPERATIONS].support is Support.NATIVE
+
+    def link_obstacle(self, earlier: Operation, later: Operation, *, leads: bool) -> str:
+        """Why the kernel does not go from one operation of a chain to the next by itself, in words; "" if it does.
+
+        leads: whether `earlier` is the first of its chain.
+        """
+        return self._beginning.link_obstacle(earlier, later, leads)
 
     def has_native(self, kind: Kind) -> bool:
         """Whether the backend performs operations of this kind."""

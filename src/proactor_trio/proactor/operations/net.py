@@ -123,6 +123,10 @@ class Transfer(ConnectionOperation):
     _asked_whole: bool
     _regions: tuple[Region, ...]
 
+    def ask_whole(self) -> None:
+        """From the next submission on, go on until all is moved, as with `whole=True`."""
+        self._asked_whole = True
+
     def _is_wanted_whole(self) -> bool:
         """Whether this submission goes on until all is moved: of a stream, where that was asked for or it is linked."""
         wanted = self._asked_whole or bool(self.flags & OperationFlags.LINKED)

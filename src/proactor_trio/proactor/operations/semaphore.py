@@ -18,7 +18,7 @@ from proactor_trio.proactor.errors import CANCELED, OutOfRange
 from proactor_trio.proactor.fence import FenceWrite
 from proactor_trio.proactor.frontier import Frontier
 from proactor_trio.proactor.incoming import Repeatable
-from proactor_trio.proactor.joint_wait import JointWait, WaitMode, check_mode, check_semaphores
+from proactor_trio.proactor.joint_wait import JointWait, WaitMode, check_mode, check_semaphores, in_sequences
 from proactor_trio.proactor.kernel_waits import KernelWait, lead
 from proactor_trio.proactor.operation import CompletionFunction, Limits, Operation, SoftwareOperation
 from proactor_trio.proactor.semaphore_source import SemaphoreSource, check_frontier
@@ -33,8 +33,8 @@ LARGEST_WAIT: Final = 255
 class SemaphoreWait(SoftwareOperation):
     """Waits until semaphores have their values. Result: None for ALL, for ANY the index of one that has its value.
 
-    semaphores, values: as many of one as of the other, up to 255 (OutOfRange at submission); none at all completes at
-        the next poll. They may be semaphores of any kind, used by any thread and any proactor.
+    semaphores, values: one of each, or as many of one as of the other, up to 255 (OutOfRange at submission); none at
+        all completes at the next poll. They may be semaphores of any kind, used by any thread and any proactor.
     mode: ALL or ANY. Of several that have their values at the beginning ANY reports the lowest index.
     satisfied_index: the result for ANY, None before and otherwise.
 
@@ -44,11 +44,12 @@ class SemaphoreWait(SoftwareOperation):
     """
 
     __slots__ = ("_lead", "_wait", "satisfied_index", "semaphores", "values", "wait_mode")
+    leads_in_kernel = True
 
     def __init__(
         self,
-        semaphores: Sequence[SemaphoreSource],
-        values: Sequence[int],
+        semaphores: SemaphoreSource | Sequence[SemaphoreSource],
+        values: int | Sequence[int],
         mode: WaitMode = WaitMode.ALL,
         completion_fn: CompletionFunction | None = None,
         user_data: object = None,
@@ -57,8 +58,7 @@ class SemaphoreWait(SoftwareOperation):
     ) -> None:
         super().__init__(completion_fn, user_data, flags, **limits)
         check_mode(mode)
-        self.semaphores = semaphores
-        self.values = values
+        self.semaphores, self.values = in_sequences(semaphores, values)
         self.wait_mode = mode
         self.satisfied_index: int | None = None
         #: The identifier of a submission, and its wait.
@@ -116,7 +116,8 @@ class SemaphoreWait(SoftwareOperation):
 class SemaphoreSignal(SoftwareOperation):
     """Signals semaphores, one after the other. Result: None.
 
-    semaphores, values: as many of one as of the other. Each value must be greater than the semaphore's then.
+    semaphores, values: one of each, or as many of one as of the other. Each value must be greater than the
+        semaphore's then.
     frontier: what is known to have come about with these values; given to each signal.
 
     The first signal that is refused ends it with that error (ValueError for a value that is not greater); those before
@@ -128,8 +129,8 @@ class SemaphoreSignal(SoftwareOperation):
 
     def __init__(
         self,
-        semaphores: Sequence[SemaphoreSource],
-        values: Sequence[int],
+        semaphores: SemaphoreSource | Sequence[SemaphoreSource],
+        values: int | Sequence[int],
         frontier: Frontier | None = None,
         completion_fn: CompletionFunction | None = None,
         user_data: object = None,
@@ -137,8 +138,7 @@ class SemaphoreSignal(SoftwareOperation):
         **limits: Unpack[Limits],
     ) -> None:
         super().__init__(completion_fn, user_data, flags, **limits)
-        self.semaphores = semaphores
-        self.values = values
+        self.semaphores, self.values = in_sequences(semaphores, values)
         self.frontier = frontier
         self._signals: _Signals | None = None
         #: The identifier of a submission, and its writes to fences.

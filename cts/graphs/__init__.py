@@ -1,0 +1,1 @@
+"""Operation graphs, on each configuration."""
