@@ -182,7 +182,9 @@ class Execution:
         """Until all nodes have ended. Raises Cancelled if some ended cancelled because the task was to be."""
         task = current_task()
         try:
-            while self._unended:
+            while True:
+                if not self._unended:
+                    break
                 if self._completed:
                     self._take_completed(self._completed.popleft())
                 elif task.cancel_pending and not self._stop_reason:
