@@ -13,6 +13,8 @@ import pytest
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SECONDS = 50
+#: Beside those of the proactor.
+ON_EVERY_BACKEND = ("rpc_deadline.py",)
 
 
 def example(name: str, *words: str) -> list[str]:
@@ -39,8 +41,8 @@ def test_ends_by_itself(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("backend", ["epoll", "poll"])
-@pytest.mark.parametrize("name", names_in(EXAMPLES / "proactor"))
-def test_those_of_the_proactor_do_so_on_the_other_backends(name: str, backend: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [*names_in(EXAMPLES / "proactor"), *ON_EVERY_BACKEND])
+def test_some_do_so_on_the_other_backends(name: str, backend: str, tmp_path: Path) -> None:
     run_alone(name, tmp_path, backend)
 
 
