@@ -64,7 +64,7 @@ def advance_unaffected(proactor: Proactor, size: int) -> Iterator[Work]:
     """So many wait for another axis."""
     with _tracker(2) as tracker:
         for _ in range(size):
-            tracker.wait(Frontier.from_epochs({2: 5}), _told)
+            tracker.acquire_timepoint(Frontier.from_epochs({2: 5}), _told)
         yield _advancing(tracker)
 
 
@@ -89,7 +89,7 @@ def advance_dispatch_many(proactor: Proactor, size: int) -> Iterator[Work]:
             epoch += 1
             wanted = Frontier.from_epochs({1: epoch})
             for _ in range(size):
-                tracker.wait(wanted, _told)
+                tracker.acquire_timepoint(wanted, _told)
             tracker.advance(1, epoch)
 
         yield repeated(dispatch)
@@ -103,7 +103,7 @@ def advance_dispatch_only(proactor: Proactor, size: int) -> Iterator[Work]:
         def work(units: int) -> int:
             nonlocal epoch
             for wanted in range(epoch + 1, epoch + units + 1):
-                tracker.wait(Frontier.from_epochs({1: wanted}), _told)
+                tracker.acquire_timepoint(Frontier.from_epochs({1: wanted}), _told)
             begun = process_time_ns()
             for _ in range(units):
                 epoch += 1
@@ -121,7 +121,7 @@ def advance_multi_entry(proactor: Proactor, size: int) -> Iterator[Work]:
         def dispatch() -> None:
             nonlocal epoch
             epoch += 1
-            tracker.wait(frontier_of(size, epoch), _told)
+            tracker.acquire_timepoint(frontier_of(size, epoch), _told)
             for axis in range(1, size + 1):
                 tracker.advance(axis, epoch)
 
@@ -136,7 +136,7 @@ def wait_immediate(proactor: Proactor, size: int) -> Iterator[Work]:
         for axis in range(1, size + 1):
             tracker.advance(axis, 5)
         wanted = frontier_of(size, 5)
-        yield repeated(lambda: tracker.wait(wanted, _told))
+        yield repeated(lambda: tracker.acquire_timepoint(wanted, _told))
 
 
 def wait_pending(proactor: Proactor, size: int) -> Iterator[Work]:
@@ -146,10 +146,10 @@ def wait_pending(proactor: Proactor, size: int) -> Iterator[Work]:
 
         def work(units: int) -> int:
             begun = process_time_ns()
-            waits = [tracker.wait(wanted, _told) for _ in range(units)]
+            waits = [tracker.acquire_timepoint(wanted, _told) for _ in range(units)]
             spent = process_time_ns() - begun
             for wait in waits:
-                tracker.cancel_wait(wait)
+                wait.cancel()
             return spent
 
         yield work
@@ -162,15 +162,15 @@ def _cancelling(epoch: int) -> Scene:
         """One wait beside so many others, let go; its registration is outside of what is measured."""
         with _tracker(1) as tracker:
             for _ in range(size):
-                tracker.wait(Frontier.from_epochs({1: 7}), _told)
+                tracker.acquire_timepoint(Frontier.from_epochs({1: 7}), _told)
             wanted = Frontier.from_epochs({1: epoch})
 
             def work(units: int) -> int:
                 spent = 0
                 for _ in range(units):
-                    wait = tracker.wait(wanted, _told)
+                    wait = tracker.acquire_timepoint(wanted, _told)
                     begun = process_time_ns()
-                    tracker.cancel_wait(wait)
+                    wait.cancel()
                     spent += process_time_ns() - begun
                 return spent
 
@@ -191,7 +191,7 @@ def gpu_completion(proactor: Proactor, size: int) -> Iterator[Work]:
         def complete() -> None:
             nonlocal epoch
             epoch += 1
-            tracker.wait(Frontier.from_epochs({1: epoch}), _told)
+            tracker.acquire_timepoint(Frontier.from_epochs({1: epoch}), _told)
             tracker.advance(1, epoch)
 
         yield repeated(complete)

@@ -13,7 +13,7 @@ import hypothesis.strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from cts.machines.running import run_machine
-from proactor_trio.proactor import Frontier, FrontierTracker, FrontierWait, TimelineSemaphore
+from proactor_trio.proactor import Frontier, FrontierTimepoint, FrontierTracker, TimelineSemaphore
 
 AXES = (1, 2, 3, 4)
 EPOCHS = st.integers(1, 8)
@@ -29,7 +29,7 @@ class Told:
     """A wait and what it was told."""
 
     wanted: Mapping[int, int]
-    wait: FrontierWait | None = None
+    wait: FrontierTimepoint | None = None
     let_go: bool = False
     errors: list[BaseException | None] = field(default_factory=list)
 
@@ -76,7 +76,7 @@ class FrontiersMachine(RuleBasedStateMachine):
     @rule(wanted=WANTED)
     def wait(self, wanted: dict[int, int]) -> None:
         told = Told(wanted)
-        told.wait = self.tracker.wait(Frontier.from_epochs(wanted), told)
+        told.wait = self.tracker.acquire_timepoint(Frontier.from_epochs(wanted), told)
         self.told.append(told)
 
     @precondition(lambda self: self.told)
@@ -84,7 +84,7 @@ class FrontiersMachine(RuleBasedStateMachine):
     def let_go(self, which: int) -> None:
         told = self.told[which % len(self.told)]
         assert told.wait is not None
-        pending = self.tracker.cancel_wait(told.wait)
+        pending = told.wait.cancel()
         assert pending is not (told.let_go or bool(told.errors))
         told.let_go = told.let_go or pending
 

@@ -150,7 +150,7 @@ def test_a_wait_fails_at_once_though_an_earlier_axis_is_pending() -> None:
     for axis in (EARLIER, LATER):
         tracker.register_axis(axis)
     tracker.fail_axis(LATER, broken)
-    tracker.wait(Frontier([(EARLIER, 1), (LATER, 1)]), told.append)
+    tracker.acquire_timepoint(Frontier([(EARLIER, 1), (LATER, 1)]), told.append)
     assert told == [broken]
 
 
@@ -159,7 +159,7 @@ def test_callbacks_of_the_semaphore_of_a_failed_axis_may_use_the_tracker() -> No
     tracker, semaphore, broken = FrontierTracker(), TimelineSemaphore(), OSError("broken")
     told: list[BaseException | None] = []
     tracker.register_axis(EARLIER, semaphore)
-    semaphore.acquire_timepoint(1, lambda error: tracker.wait(Frontier([(EARLIER, 1)]), told.append))
+    semaphore.acquire_timepoint(1, lambda error: tracker.acquire_timepoint(Frontier([(EARLIER, 1)]), told.append))
     tracker.fail_axis(EARLIER, broken)
     assert told == [broken]
 

@@ -180,7 +180,7 @@ def test_signals_that_are_interrupted_go_on_in_the_next_poll(
 @pytest.mark.reference("SemaphoreAsyncTest.WaitSingleAlreadySatisfied")
 def test_a_wait_for_what_was_reached(proactor: Proactor, semaphore: SemaphoreSource) -> None:
     semaphore.signal(10)
-    assert perform(proactor, SemaphoreWait([semaphore], [5])) is None
+    assert perform(proactor, SemaphoreWait([semaphore], [5])) == Frontier()
 
 
 def test_a_wait_does_not_complete_in_submit(proactor: Proactor, semaphore: SemaphoreSource) -> None:
@@ -222,7 +222,7 @@ def test_a_wait_for_all_ends_with_the_last(proactor: Proactor, semaphores: list[
     for semaphore in semaphores:
         semaphore.signal(3)
     settle(proactor, wait)
-    assert (wait.result, wait.satisfied_index, wait.error) == (None, None, None)
+    assert (wait.result, wait.satisfied_index, wait.error) == (Frontier(), None, None)
 
 
 @pytest.mark.parametrize("index", [0, 1, 2])
@@ -304,7 +304,7 @@ def test_a_semaphore_is_usable_after_a_wait_was_cancelled(proactor: Proactor, se
     proactor.cancel(wait)
     settle(proactor, wait)
     semaphore.signal(1)
-    assert perform(proactor, wait) is None
+    assert perform(proactor, wait) == Frontier()
 
 
 @pytest.mark.parametrize("mode", [ALL, ANY])
@@ -372,9 +372,10 @@ def test_a_semaphore_may_stand_in_a_wait_twice(proactor: Proactor, semaphore: Se
     assert wait.error is None
 
 
-@pytest.mark.parametrize("mode", [ALL, ANY])
-def test_a_wait_for_nothing_succeeds(proactor: Proactor, mode: WaitMode) -> None:
-    assert perform(proactor, SemaphoreWait([], [], mode)) is None
+@pytest.mark.parametrize(("mode", "result"), [(ALL, Frontier()), (ANY, None)])
+def test_a_wait_for_nothing_succeeds(proactor: Proactor, mode: WaitMode, result: object) -> None:
+    wait = finish(proactor, SemaphoreWait([], [], mode))
+    assert (wait.result, wait.frontier, wait.error) == (result, Frontier(), None)
 
 
 @pytest.mark.parametrize("mode", [ALL, ANY])

@@ -455,14 +455,14 @@ def test_frontier_advance_and_wait() -> None:
 
         def work(thread: int) -> None:
             for epoch in range(1, ROUNDS + 1):
-                tracker.wait(Frontier([(axis(each), epoch) for each in range(THREADS)]), told.append)
+                tracker.acquire_timepoint(Frontier([(axis(each), epoch) for each in range(THREADS)]), told.append)
                 tracker.advance(axis(thread), epoch)
 
         hammer(work)
         assert told == [None] * (THREADS * ROUNDS)
 
 
-def test_frontier_cancel_wait() -> None:
+def test_frontier_timepoint_cancel() -> None:
     told: list[int] = []
     withdrawn: list[int] = []
     with tracker_of(1) as tracker:
@@ -472,12 +472,24 @@ def test_frontier_cancel_wait() -> None:
                 if thread == 0:
                     tracker.advance(axis(0), epoch)
                 else:
-                    wait = tracker.wait(Frontier([(axis(0), epoch)]), lambda error, epoch=epoch: told.append(epoch))  # type: ignore[misc]
-                    if tracker.cancel_wait(wait):
+                    wanted = Frontier([(axis(0), epoch)])
+                    wait = tracker.acquire_timepoint(wanted, lambda error, epoch=epoch: told.append(epoch))  # type: ignore[misc]
+                    if wait.cancel():
                         withdrawn.append(epoch)
 
         hammer(work)
     assert sorted(told + withdrawn) == sorted([*range(1, ROUNDS + 1)] * (THREADS - 1))
+
+
+def test_frontier_operations(proactor: Proactor) -> None:
+    """Several threads advance their axes while operations wait for all of them."""
+    with tracker_of(THREADS) as tracker:
+        frontiers = [Frontier([(axis(each), epoch) for each in range(THREADS)]) for epoch in range(1, ROUNDS + 1)]
+        waits = [tracker.wait(frontier) for frontier in frontiers]
+        proactor.submit(*waits)
+        hammer(lambda thread: [tracker.advance(axis(thread), epoch) for epoch in range(1, ROUNDS + 1)])
+        settle(proactor, *waits)
+    assert [wait.result for wait in waits] == [frontiers[-1]] * ROUNDS
 
 
 def test_frontier_fail_axis() -> None:
@@ -485,7 +497,7 @@ def test_frontier_fail_axis() -> None:
     failures = [OSError(thread) for thread in range(THREADS)]
     with tracker_of(1) as tracker:
         for epoch in range(1, ROUNDS + 1):
-            tracker.wait(Frontier([(axis(0), epoch)]), told.append)
+            tracker.acquire_timepoint(Frontier([(axis(0), epoch)]), told.append)
         hammer(lambda thread: tracker.fail_axis(axis(0), failures[thread]))
     assert len(told) == ROUNDS and len(set(map(id, told))) == 1 and told[0] in failures
 

@@ -30,10 +30,12 @@ def track() -> None:
         tracker.register_axis(COPY)
         tracker.register_axis(COMPUTE, finished)
         wanted = Frontier.from_epochs({COPY: 2, COMPUTE: 1})
-        tracker.wait(wanted, lambda error: print(f"  reached, the semaphore is at {finished.query()}"))
+        tracker.acquire_timepoint(wanted, lambda error: print(f"  reached, the semaphore is at {finished.query()}"))
         for axis, epoch in [(COPY, 1), (COMPUTE, 1), (COPY, 2)]:
             print(f"  {axis} reaches {epoch}: {tracker.advance(axis, epoch)} waits end")
-        tracker.wait(Frontier.from_epochs({COPY: 9, COMPUTE: 9}), lambda error: print(f"  failed: {error}"))
+        tracker.acquire_timepoint(
+            Frontier.from_epochs({COPY: 9, COMPUTE: 9}), lambda error: print(f"  failed: {error}")
+        )
         tracker.fail_axis(COMPUTE, OSError("the queue was lost"))
 
 

@@ -143,31 +143,31 @@ def test_a_wrong_epoch_is_refused_by_name(tracker: FrontierTracker) -> None:
 
 
 def test_an_empty_frontier_is_reached(tracker: FrontierTracker, told: Told) -> None:
-    tracker.wait(Frontier(), told.append)
+    tracker.acquire_timepoint(Frontier(), told.append)
     assert told == [None]
 
 
 def test_a_frontier_that_is_reached_is_told_at_once(tracker: FrontierTracker, told: Told) -> None:
     tracker.advance(A, 5)
-    tracker.wait(frontier({A: 5}), told.append)
+    tracker.acquire_timepoint(frontier({A: 5}), told.append)
     assert told == [None]
 
 
 def test_a_wait_ends_when_its_axis_has_come_so_far(tracker: FrontierTracker, told: Told) -> None:
-    tracker.wait(frontier({A: 5}), told.append)
+    tracker.acquire_timepoint(frontier({A: 5}), told.append)
     assert (tracker.advance(A, 4), told) == (0, [])
     assert (tracker.advance(A, 6), told) == (1, [None])
 
 
 def test_a_wait_for_several_axes_ends_with_the_last(tracker: FrontierTracker, told: Told) -> None:
     tracker.advance(B, 2)
-    tracker.wait(frontier({A: 1, B: 2, C: 3}), told.append)
+    tracker.acquire_timepoint(frontier({A: 1, B: 2, C: 3}), told.append)
     assert (tracker.advance(C, 3), told) == (0, [])
     assert (tracker.advance(A, 1), told) == (1, [None])
 
 
 def test_a_wait_is_told_once(tracker: FrontierTracker, told: Told) -> None:
-    tracker.wait(frontier({A: 1, B: 1}), told.append)
+    tracker.acquire_timepoint(frontier({A: 1, B: 1}), told.append)
     for axis in (A, B):
         tracker.advance(axis, 1)
         tracker.advance(axis, 2)
@@ -178,72 +178,69 @@ def test_a_wait_is_told_once(tracker: FrontierTracker, told: Told) -> None:
 def test_one_advance_ends_several_waits_by_epoch_and_arrival(tracker: FrontierTracker) -> None:
     order: list[str] = []
     for name, epoch in [("b", 2), ("a", 1), ("c", 2), ("later", 3)]:
-        tracker.wait(frontier({A: epoch}), lambda error, name=name: order.append(name))  # type: ignore[misc]
+        tracker.acquire_timepoint(frontier({A: epoch}), lambda error, name=name: order.append(name))  # type: ignore[misc]
     assert tracker.advance(A, 2) == 3
     assert order == ["a", "b", "c"]
 
 
 def test_waits_for_different_axes_end_apart(tracker: FrontierTracker) -> None:
     order: list[str] = []
-    tracker.wait(frontier({A: 1}), lambda error: order.append("a"))
-    tracker.wait(frontier({B: 1}), lambda error: order.append("b"))
+    tracker.acquire_timepoint(frontier({A: 1}), lambda error: order.append("a"))
+    tracker.acquire_timepoint(frontier({B: 1}), lambda error: order.append("b"))
     tracker.advance(B, 1)
     assert order == ["b"]
 
 
 def test_an_axis_that_is_not_registered_is_refused_by_name(tracker: FrontierTracker, told: Told) -> None:
     with pytest.raises(NotFound, match="frontier: axis 0x63 is not registered"):
-        tracker.wait(frontier({A: 1, UNKNOWN: 1}), told.append)
+        tracker.acquire_timepoint(frontier({A: 1, UNKNOWN: 1}), told.append)
     tracker.advance(A, 1)
     assert told == []
 
 
 def test_what_is_no_frontier_is_refused_by_name(tracker: FrontierTracker) -> None:
     with pytest.raises(TypeError, match="frontier must be a Frontier"):
-        tracker.wait({A: 1}, print)  # type: ignore[arg-type]
+        tracker.acquire_timepoint({A: 1}, print)  # type: ignore[arg-type]
 
 
 def test_a_callback_may_advance_and_wait(tracker: FrontierTracker, told: Told) -> None:
-    tracker.wait(frontier({A: 1}), lambda error: (tracker.wait(frontier({B: 1}), told.append), tracker.advance(B, 1)))
+    tracker.acquire_timepoint(
+        frontier({A: 1}),
+        lambda error: (tracker.acquire_timepoint(frontier({B: 1}), told.append), tracker.advance(B, 1)),
+    )
     tracker.advance(A, 1)
     assert told == [None]
 
 
 def test_what_callbacks_raise_goes_to_the_thread_that_advanced(tracker: FrontierTracker, told: Told) -> None:
-    tracker.wait(frontier({A: 1}), refuse)
-    tracker.wait(frontier({A: 1}), told.append)
+    tracker.acquire_timepoint(frontier({A: 1}), refuse)
+    tracker.acquire_timepoint(frontier({A: 1}), told.append)
     with pytest.raises(LookupError) as caught:
         tracker.advance(A, 1)
     assert (told, tracker.query_epoch(A)) == ([None], 1)
-    assert "<FrontierWait for <Frontier {0x1: 1}>>" in caught.value.__notes__[0]
+    assert "<FrontierTimepoint for <Frontier {0x1: 1}>>" in caught.value.__notes__[0]
 
 
 # Cancelling ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_wait_that_was_cancelled_is_not_told(tracker: FrontierTracker, told: Told) -> None:
-    wait = tracker.wait(frontier({A: 1, B: 1}), told.append)
-    assert (tracker.cancel_wait(wait), tracker.cancel_wait(wait)) == (True, False)
+    wait = tracker.acquire_timepoint(frontier({A: 1, B: 1}), told.append)
+    assert (wait.cancel(), wait.cancel()) == (True, False)
     assert tracker.advance(A, 1) + tracker.advance(B, 1) == 0
     assert told == []
 
 
 def test_a_wait_that_was_told_cannot_be_cancelled(tracker: FrontierTracker, told: Told) -> None:
-    wait = tracker.wait(frontier({A: 1}), told.append)
+    wait = tracker.acquire_timepoint(frontier({A: 1}), told.append)
     tracker.advance(A, 1)
-    assert not tracker.cancel_wait(wait)
+    assert not wait.cancel()
 
 
 def test_a_wait_that_is_half_reached_can_be_cancelled(tracker: FrontierTracker, told: Told) -> None:
-    wait = tracker.wait(frontier({A: 1, B: 1}), told.append)
+    wait = tracker.acquire_timepoint(frontier({A: 1, B: 1}), told.append)
     tracker.advance(A, 1)
-    assert tracker.cancel_wait(wait)
-
-
-def test_the_wait_of_another_tracker_is_refused_by_name(tracker: FrontierTracker) -> None:
-    wait = tracker.wait(Frontier(), lambda error: None)
-    with pytest.raises(ValueError, match="wait belongs to another"):
-        FrontierTracker().cancel_wait(wait)
+    assert wait.cancel()
 
 
 # Failing and retiring ------------------------------------------------------------------------------------------------
@@ -254,8 +251,8 @@ ends = pytest.mark.parametrize("end", [FrontierTracker.fail_axis, FrontierTracke
 
 @ends
 def test_an_axis_that_ends_also_ends_what_waits_for_it(tracker: FrontierTracker, end: End, told: Told) -> None:
-    tracker.wait(frontier({A: 1}), told.append)
-    tracker.wait(frontier({A: 2, B: 1}), told.append)
+    tracker.acquire_timepoint(frontier({A: 1}), told.append)
+    tracker.acquire_timepoint(frontier({A: 2, B: 1}), told.append)
     end(tracker, A, BROKEN)
     assert told == [BROKEN, BROKEN]
 
@@ -263,7 +260,7 @@ def test_an_axis_that_ends_also_ends_what_waits_for_it(tracker: FrontierTracker,
 @ends
 def test_an_axis_that_ends_also_ends_what_comes_later(tracker: FrontierTracker, end: End, told: Told) -> None:
     end(tracker, A, BROKEN)
-    tracker.wait(frontier({A: 1}), told.append)
+    tracker.acquire_timepoint(frontier({A: 1}), told.append)
     assert told == [BROKEN]
 
 
@@ -273,7 +270,7 @@ def test_an_axis_that_ends_goes_before_an_epoch_that_was_reached(
 ) -> None:
     tracker.advance(A, 5)
     end(tracker, A, BROKEN)
-    tracker.wait(frontier({A: 5}), told.append)
+    tracker.acquire_timepoint(frontier({A: 5}), told.append)
     assert told == [BROKEN]
 
 
@@ -284,13 +281,13 @@ def test_an_axis_that_ends_also_ends_a_wait_at_once_whatever_its_other_axes_do(
 ) -> None:
     """The reference lets it wait for an axis that sorts before."""
     end(tracker, B, BROKEN)
-    tracker.wait(frontier({B: 1, other: 1}), told.append)
+    tracker.acquire_timepoint(frontier({B: 1, other: 1}), told.append)
     assert told == [BROKEN]
 
 
 @ends
 def test_an_axis_that_ends_leaves_waits_for_other_axes(tracker: FrontierTracker, end: End, told: Told) -> None:
-    tracker.wait(frontier({B: 1}), told.append)
+    tracker.acquire_timepoint(frontier({B: 1}), told.append)
     end(tracker, A, BROKEN)
     assert told == []
     tracker.advance(B, 1)
@@ -301,7 +298,7 @@ def test_an_axis_that_ends_leaves_waits_for_other_axes(tracker: FrontierTracker,
 def test_an_axis_that_ends_keeps_its_first_error(tracker: FrontierTracker, end: End, told: Told) -> None:
     end(tracker, A, BROKEN)
     end(tracker, A, OSError("later"))
-    tracker.wait(frontier({A: 1}), told.append)
+    tracker.acquire_timepoint(frontier({A: 1}), told.append)
     assert told == [BROKEN]
 
 
@@ -322,11 +319,11 @@ def test_an_axis_that_ends_still_has_its_epoch(tracker: FrontierTracker, end: En
 def test_an_axis_that_ends_also_ends_a_wait_once_though_its_other_axis_moves(
     tracker: FrontierTracker, end: End, told: Told
 ) -> None:
-    wait = tracker.wait(frontier({A: 1, B: 1}), told.append)
+    wait = tracker.acquire_timepoint(frontier({A: 1, B: 1}), told.append)
     end(tracker, A, BROKEN)
     tracker.advance(B, 1)
     end(tracker, B, OSError("later"))
-    assert (told, tracker.cancel_wait(wait)) == ([BROKEN], False)
+    assert (told, wait.cancel()) == ([BROKEN], False)
 
 
 @ends
@@ -339,9 +336,9 @@ def test_the_end_of_an_axis_needs_an_exception(tracker: FrontierTracker, end: En
 def test_the_end_of_an_axis_raises_what_callbacks_raise_after_all_were_called(
     tracker: FrontierTracker, end: End, told: Told
 ) -> None:
-    tracker.wait(frontier({A: 1}), refuse)
-    tracker.wait(frontier({A: 1}), refuse)
-    tracker.wait(frontier({A: 1}), told.append)
+    tracker.acquire_timepoint(frontier({A: 1}), refuse)
+    tracker.acquire_timepoint(frontier({A: 1}), refuse)
+    tracker.acquire_timepoint(frontier({A: 1}), told.append)
     with pytest.raises(ExceptionGroup):
         end(tracker, A, BROKEN)
     assert told == [BROKEN]
@@ -351,7 +348,7 @@ def test_the_end_of_an_axis_raises_what_callbacks_raise_after_all_were_called(
 def test_the_end_of_an_axis_that_has_come_far_enough_ends_a_wait_for_others(
     tracker: FrontierTracker, end: End, told: Told
 ) -> None:
-    tracker.wait(frontier({A: 1, B: 1}), told.append)
+    tracker.acquire_timepoint(frontier({A: 1, B: 1}), told.append)
     tracker.advance(A, 1)
     end(tracker, A, BROKEN)
     assert told == [BROKEN]
@@ -360,11 +357,11 @@ def test_the_end_of_an_axis_that_has_come_far_enough_ends_a_wait_for_others(
 @ends
 def test_a_wait_that_an_axis_has_ended_is_not_told_again(tracker: FrontierTracker, end: End, told: Told) -> None:
     tracker.advance(A, 1)
-    wait = tracker.wait(frontier({A: 1, B: 1, C: 1}), told.append)
+    wait = tracker.acquire_timepoint(frontier({A: 1, B: 1, C: 1}), told.append)
     end(tracker, A, BROKEN)
     for axis in (B, C):
         tracker.advance(axis, 1)
-    assert (told, tracker.cancel_wait(wait)) == ([BROKEN], False)
+    assert (told, wait.cancel()) == ([BROKEN], False)
 
 
 # The semaphore of an axis --------------------------------------------------------------------------------------------
@@ -382,7 +379,7 @@ def test_a_semaphore_is_signalled_before_waits_are_told() -> None:
     tracker, semaphore = FrontierTracker(), TimelineSemaphore()
     tracker.register_axis(A, semaphore)
     seen: list[int] = []
-    tracker.wait(frontier({A: 5}), lambda error: seen.append(semaphore.query()))
+    tracker.acquire_timepoint(frontier({A: 5}), lambda error: seen.append(semaphore.query()))
     assert (tracker.advance(A, 5), seen) == (1, [5])
 
 
@@ -407,7 +404,7 @@ def test_callbacks_of_the_semaphore_may_use_the_tracker() -> None:
     tracker, semaphore = FrontierTracker(), TimelineSemaphore()
     tracker.register_axis(A, semaphore)
     seen: Told = []
-    semaphore.acquire_timepoint(1, lambda error: tracker.wait(frontier({A: 1}), seen.append))
+    semaphore.acquire_timepoint(1, lambda error: tracker.acquire_timepoint(frontier({A: 1}), seen.append))
     tracker.fail_axis(A, BROKEN)
     assert seen == [BROKEN]
 
@@ -426,7 +423,7 @@ def test_what_callbacks_of_the_semaphore_raise_goes_to_the_thread_that_advanced(
     tracker, semaphore = FrontierTracker(), TimelineSemaphore()
     tracker.register_axis(A, semaphore)
     semaphore.acquire_timepoint(1, refuse)
-    tracker.wait(frontier({A: 1}), told.append)
+    tracker.acquire_timepoint(frontier({A: 1}), told.append)
     with pytest.raises(LookupError):
         tracker.advance(A, 1)
     assert told == [None]
@@ -443,8 +440,8 @@ def test_an_advance_that_is_interrupted_anywhere_is_made_completely_or_not_at_al
         tracker.register_axis(B)
         tracker.advance(B, 1)
         called: list[str] = []
-        tracker.wait(frontier({A: 1, B: 1}), lambda error: called.append("first"))  # noqa: B023
-        tracker.wait(frontier({A: 1, B: 2}), lambda error: called.append("later"))  # noqa: B023
+        tracker.acquire_timepoint(frontier({A: 1, B: 1}), lambda error: called.append("first"))  # noqa: B023
+        tracker.acquire_timepoint(frontier({A: 1, B: 2}), lambda error: called.append("later"))  # noqa: B023
         was_interrupted = interrupt_at(point, lambda: tracker.advance(A, 1))  # noqa: B023
         outcomes.add((tracker.query_epoch(A), semaphore.query(), *called))
         tracker.advance(B, 2)
@@ -461,7 +458,7 @@ def test_closing_ends_what_waits(told: Told) -> None:
     tracker = FrontierTracker()
     tracker.register_axis(A)
     tracker.register_axis(B)
-    tracker.wait(frontier({A: 1, B: 1}), told.append)
+    tracker.acquire_timepoint(frontier({A: 1, B: 1}), told.append)
     tracker.close()
     tracker.close()
     assert [type(error) for error in told] == [OperationCancelled]
@@ -477,7 +474,7 @@ def test_a_closed_tracker_takes_nothing(tracker: FrontierTracker) -> None:
     with pytest.raises(FailedPrecondition, match="closed"):
         tracker.register_axis(9)
     with pytest.raises(FailedPrecondition, match="closed"):
-        tracker.wait(Frontier(), print)
+        tracker.acquire_timepoint(Frontier(), print)
 
 
 # Threads -------------------------------------------------------------------------------------------------------------
@@ -496,7 +493,7 @@ def test_threads_that_advance_different_axes(tracker: FrontierTracker) -> None:
     """Reference: concurrent advance, different axes."""
     told: Told = []
     for epoch in range(1, 201):
-        tracker.wait(frontier({A: epoch, B: epoch, C: epoch}), told.append)
+        tracker.acquire_timepoint(frontier({A: epoch, B: epoch, C: epoch}), told.append)
     ended: list[int] = []
 
     def advance(axis: int) -> None:
@@ -512,7 +509,7 @@ def test_threads_that_advance_one_axis() -> None:
     tracker.register_axis(A, semaphore)
     told: Told = []
     for epoch in range(1, 201):
-        tracker.wait(frontier({A: epoch}), told.append)
+        tracker.acquire_timepoint(frontier({A: epoch}), told.append)
 
     def advance() -> None:
         for epoch in range(1, 201):
@@ -525,7 +522,7 @@ def test_threads_that_advance_one_axis() -> None:
 def test_a_failure_among_advances_is_told_once_to_each(tracker: FrontierTracker) -> None:
     told: Told = []
     for epoch in range(1, 101):
-        tracker.wait(frontier({A: epoch, B: 1}), told.append)
+        tracker.acquire_timepoint(frontier({A: epoch, B: 1}), told.append)
 
     def advance() -> None:
         for epoch in range(1, 101):
@@ -542,9 +539,9 @@ def test_a_failure_among_advances_is_told_once_to_each(tracker: FrontierTracker)
 def test_a_pipeline_of_queues(tracker: FrontierTracker) -> None:
     """Reference: scenario GpuPipeline: each stage begins when the one before it is done."""
     done: list[str] = []
-    tracker.wait(frontier({A: 1}), lambda error: (done.append("copied"), tracker.advance(B, 1)))
-    tracker.wait(frontier({A: 1, B: 1}), lambda error: (done.append("computed"), tracker.advance(C, 1)))
-    tracker.wait(frontier({B: 1, C: 1}), lambda error: done.append("sent"))
+    tracker.acquire_timepoint(frontier({A: 1}), lambda error: (done.append("copied"), tracker.advance(B, 1)))
+    tracker.acquire_timepoint(frontier({A: 1, B: 1}), lambda error: (done.append("computed"), tracker.advance(C, 1)))
+    tracker.acquire_timepoint(frontier({B: 1, C: 1}), lambda error: done.append("sent"))
     tracker.advance(A, 1)
     assert done == ["copied", "computed", "sent"]
 
@@ -556,7 +553,7 @@ def test_fan_out_and_fan_in() -> None:
     for queue in queues:
         tracker.register_axis(queue)
     told: Told = []
-    tracker.wait(Frontier([(queue, 1) for queue in queues]), told.append)
+    tracker.acquire_timepoint(Frontier([(queue, 1) for queue in queues]), told.append)
     assert [tracker.advance(queue, 1) for queue in queues] == [0] * 7 + [1]
     assert told == [None]
 
@@ -564,8 +561,8 @@ def test_fan_out_and_fan_in() -> None:
 def test_a_device_is_lost(tracker: FrontierTracker) -> None:
     """Reference: scenario DeviceLost: what needs it fails, the rest goes on."""
     outcomes: dict[str, BaseException | None] = {}
-    tracker.wait(frontier({A: 1, B: 1}), lambda error: outcomes.update(both=error))
-    tracker.wait(frontier({B: 1}), lambda error: outcomes.update(other=error))
+    tracker.acquire_timepoint(frontier({A: 1, B: 1}), lambda error: outcomes.update(both=error))
+    tracker.acquire_timepoint(frontier({B: 1}), lambda error: outcomes.update(other=error))
     tracker.fail_axis(A, BROKEN)
     tracker.advance(B, 1)
     assert outcomes == {"both": BROKEN, "other": None}

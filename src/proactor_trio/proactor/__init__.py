@@ -12,6 +12,7 @@ from proactor_trio.backends.contract import (
 from proactor_trio.proactor.address_text import Address
 from proactor_trio.proactor.affinity import ANY_NODE, Affinity, affinity_any, query_affinities
 from proactor_trio.proactor.axis import Axis, AxisDomain
+from proactor_trio.proactor.axis_table import FrontierTimepoint
 from proactor_trio.proactor.errors import (
     Aborted,
     AlreadyExists,
@@ -37,7 +38,7 @@ from proactor_trio.proactor.file import File
 from proactor_trio.proactor.file_registration import FileRegistration, register_file
 from proactor_trio.proactor.frontier import Frontier, FrontierComparison
 from proactor_trio.proactor.frontier_observer import AxisState, FrontierObserver
-from proactor_trio.proactor.frontier_tracker import FrontierTracker, FrontierWait
+from proactor_trio.proactor.frontier_tracker import FrontierTracker
 from proactor_trio.proactor.joint_wait import WaitMode
 from proactor_trio.proactor.memory.access import Access
 from proactor_trio.proactor.memory.buffer_pool import BufferPool, PoolLease
@@ -73,6 +74,7 @@ from proactor_trio.proactor.operations.file_system import (
     RenameMode,
     Unlink,
 )
+from proactor_trio.proactor.operations.frontier import FrontierAdvance, FrontierWait, FrontierWaitAny
 from proactor_trio.proactor.operations.futex import EVERYBODY, FutexWait, FutexWake
 from proactor_trio.proactor.operations.message import Message
 from proactor_trio.proactor.operations.net import Accept, Connect, Recv, RecvBytes, Send, SendFlags, SocketClose
@@ -145,10 +147,13 @@ __all__ = [
     "FileTruncate",
     "FileWrite",
     "Frontier",
+    "FrontierAdvance",
     "FrontierComparison",
     "FrontierObserver",
+    "FrontierTimepoint",
     "FrontierTracker",
     "FrontierWait",
+    "FrontierWaitAny",
     "FutexWait",
     "FutexWake",
     "HandlePoll",

@@ -1,8 +1,8 @@
-"""Waits for semaphores at the head of a chain that the kernel performs by itself: each has an event of its own.
+"""Waits for semaphores and frontiers that lead a chain of the kernel: each has an event of its own.
 
-The chain is READ(eventfd) → the steps behind it, linked. Whoever signals the semaphore, on whatever thread, writes to
-the eventfd; the kernel goes on from there inside the system call in which the owner waits, and where nobody watches the
-wait itself (SILENT) without coming back to Python in between.
+The chain is READ(eventfd) → the steps behind it, linked. Whoever signals the semaphore or advances the axis, on
+whatever thread, writes to the eventfd; the kernel goes on from there inside the system call in which the owner waits,
+and where nobody watches the wait itself (SILENT) without coming back to Python in between.
 
 Facts, and what we make of them:
 
@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
@@ -32,10 +32,9 @@ from proactor_trio.backends.contract import CompletionFlags, OperationFlags
 from proactor_trio.proactor.errors import CANCELED
 from proactor_trio.proactor.event import Event, EventPool
 from proactor_trio.proactor.incoming import Repeatable
-from proactor_trio.proactor.joint_wait import JointWait, WaitMode
+from proactor_trio.proactor.joint_wait import JointWait, Part, WaitMode
 from proactor_trio.proactor.operation import Continuation, Operation, OperationState, SoftwareOperation
 from proactor_trio.proactor.operations.event import EventWait
-from proactor_trio.proactor.semaphore_source import SemaphoreSource
 
 if TYPE_CHECKING:
     from proactor_trio.proactor.proactor import Proactor
@@ -107,8 +106,7 @@ class KernelWait:
         operation: SoftwareOperation,
         proactor: Proactor,
         event: Event,
-        semaphores: Sequence[SemaphoreSource],
-        values: Sequence[int],
+        parts: Sequence[Part],
         mode: WaitMode,
     ) -> None:
         self.identifier = operation.identifier
@@ -123,7 +121,7 @@ class KernelWait:
         silent = operation.flags & OperationFlags.SILENT
         self.head = EventWait(event, Continuation(self._head_done), flags=OperationFlags.LINKED | silent)
         self.head._prepare()
-        self._joint = JointWait(semaphores, values, mode, self._ended)
+        self._joint = JointWait(parts, mode, self._ended)
 
     def begin(self, following: Sequence[Operation]) -> int:
         """Wait for the semaphores, with these steps behind; returns how many were begun. May be called again."""
@@ -180,12 +178,11 @@ class KernelWait:
 def lead(
     operation: SoftwareOperation,
     proactor: Proactor,
-    semaphores: Sequence[SemaphoreSource],
-    values: Sequence[int],
+    parts: Callable[[], Sequence[Part]],
     mode: WaitMode,
 ) -> KernelWait | None:
     """A wait that can lead a chain in the kernel; None where the kernel links nothing, or has too many of them."""
     if not proactor.links_in_kernel:
         return None
     event = _events_of(proactor).acquire()
-    return None if event is None else KernelWait(operation, proactor, event, semaphores, values, mode)
+    return None if event is None else KernelWait(operation, proactor, event, parts(), mode)

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Sequence
 
 from proactor_trio.proactor.errors import DeadlineExceeded
-from proactor_trio.proactor.joint_wait import JointWait, WaitMode, check_mode, check_semaphores
+from proactor_trio.proactor.joint_wait import JointWait, WaitMode, check_mode, check_semaphores, semaphore_parts
 from proactor_trio.proactor.semaphore_source import SemaphoreSource
 
 
@@ -38,7 +38,7 @@ def multi_wait(
     check_mode(mode)
     seconds = _wait_limit(timeout)
     ends: queue.SimpleQueue[int | BaseException] = queue.SimpleQueue()
-    wait = JointWait(semaphores, values, mode, ends.put)
+    wait = JointWait(semaphore_parts(semaphores, values), mode, ends.put)
     try:
         wait.begin()
         result = _first(ends, seconds)

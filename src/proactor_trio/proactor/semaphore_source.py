@@ -366,10 +366,10 @@ def check_signal(value: int, frontier: Frontier | None) -> None:
         check_frontier(frontier)
 
 
-def check_frontier(frontier: object) -> None:
-    """Raise TypeError unless it is a Frontier."""
+def check_frontier(frontier: object, argument: str = "frontier") -> None:
+    """Raise TypeError naming the argument unless it is a Frontier."""
     if not isinstance(frontier, Frontier):
-        raise TypeError(f"frontier must be a Frontier, not {type(frontier).__name__}")
+        raise TypeError(f"{argument} must be a Frontier, not {type(frontier).__name__}")
 
 
 def check_semaphore(semaphore: object, argument: str) -> None:

@@ -1,26 +1,25 @@
 """Operations on timeline semaphores: SemaphoreWait, SemaphoreSignal.
 
-A wait is timepoints that finish the operation, from whatever thread signals. Where the kernel links, a wait that leads
-a chain is made there together with the steps behind it (kernel_waits.py). A signal is made inside `poll()` by the owner
-of the proactor when its turn has come, never in `submit()`: timepoint callbacks are the
-user's code. As the later step of a chain it has no effect before the step before it has succeeded.
+A wait is timepoints that finish the operation, from whatever thread signals. It results in what the semaphores know
+when it completes, so that a later signal, or a message, can carry that on. A signal is made inside `poll()` by the
+owner of the proactor when its turn has come, never in `submit()`: timepoint callbacks are the user's code. As the later
+step of a chain it has no effect before the step before it has succeeded.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, Unpack
 
 from proactor_trio.backends.contract import OperationFlags
 from proactor_trio.proactor.dispatching import Attempt, raise_all
-from proactor_trio.proactor.errors import CANCELED, OutOfRange
+from proactor_trio.proactor.errors import CANCELED, OutOfRange, ResourceExhausted
 from proactor_trio.proactor.fence import FenceWrite
 from proactor_trio.proactor.frontier import Frontier
 from proactor_trio.proactor.incoming import Repeatable
-from proactor_trio.proactor.joint_wait import JointWait, WaitMode, check_mode, check_semaphores, in_sequences
-from proactor_trio.proactor.kernel_waits import KernelWait, lead
+from proactor_trio.proactor.joint_wait import SemaphorePart, WaitMode, check_mode, check_semaphores, in_sequences, semaphore_parts
 from proactor_trio.proactor.operation import CompletionFunction, Limits, Operation, SoftwareOperation
+from proactor_trio.proactor.operations.joint_wait import JointWaitOperation
 from proactor_trio.proactor.semaphore_source import SemaphoreSource, check_frontier
 
 if TYPE_CHECKING:
@@ -30,21 +29,23 @@ if TYPE_CHECKING:
 LARGEST_WAIT: Final = 255
 
 
-class SemaphoreWait(SoftwareOperation):
-    """Waits until semaphores have their values. Result: None for ALL, for ANY the index of one that has its value.
+class SemaphoreWait(JointWaitOperation):
+    """Waits until semaphores have their values. Result: for ALL what they know; for ANY the index of one that has its
+    value.
 
     semaphores, values: one of each, or as many of one as of the other, up to 255 (OutOfRange at submission); none at
         all completes at the next poll. They may be semaphores of any kind, used by any thread and any proactor.
-    mode: ALL or ANY. Of several that have their values at the beginning ANY reports the lowest index.
+    mode: ALL or ANY. Of several that have their values at the beginning ANY reports the lowest index; of none, None.
     satisfied_index: the result for ANY, None before and otherwise.
+    frontier: for ALL the merge of the semaphores' frontiers, which is also the result, in their order, without those
+        that do not fit into 255 entries any more; for ANY that of the one that was reached. None before and otherwise.
 
     It ends with the failure of the first of them that has failed, even if its value was reached before, or that fails
     before its value is reached; each wait gets a copy of that exception. What was reached while it waits stays reached,
     whatever becomes of that semaphore. Cancelling it withdraws its timepoints and leaves the semaphores as they are.
     """
 
-    __slots__ = ("_lead", "_wait", "satisfied_index", "semaphores", "values", "wait_mode")
-    leads_in_kernel = True
+    __slots__ = ("frontier", "satisfied_index", "semaphores", "values")
 
     def __init__(
         self,
@@ -56,61 +57,43 @@ class SemaphoreWait(SoftwareOperation):
         flags: OperationFlags = OperationFlags.NONE,
         **limits: Unpack[Limits],
     ) -> None:
-        super().__init__(completion_fn, user_data, flags, **limits)
         check_mode(mode)
+        super().__init__(mode, completion_fn, user_data, flags, **limits)
         self.semaphores, self.values = in_sequences(semaphores, values)
-        self.wait_mode = mode
         self.satisfied_index: int | None = None
-        #: The identifier of a submission, and its wait.
-        self._wait: tuple[int, JointWait] | None = None
-        self._lead: KernelWait | None = None
+        self.frontier: Frontier | None = None
 
     def _prepare(self) -> None:
         check_semaphores(self.semaphores, self.values)
         if len(self.semaphores) > LARGEST_WAIT:
             raise OutOfRange(f"semaphores must be at most {LARGEST_WAIT}, not {len(self.semaphores)}")
         self.satisfied_index = None
+        self.frontier = None
 
-    def _begin(self, proactor: Proactor) -> None:
-        wait = self._begun()
-        if wait is None:
-            ended = functools.partial(proactor.finish, self, self.identifier)
-            wait = JointWait(self.semaphores, self.values, self.wait_mode, ended)
-            self._wait = self.identifier, wait
-        wait.begin()
+    def _parts(self) -> list[SemaphorePart]:
+        return semaphore_parts(self.semaphores, self.values)
 
-    def _begin_ahead_of(self, proactor: Proactor, following: Sequence[Operation]) -> int:
-        leading = self._leading()
-        if leading is None:
-            if self.expires is not None or not self.semaphores or any(step.expires is not None for step in following):
-                return 0
-            leading = self._lead = lead(self, proactor, self.semaphores, self.values, self.wait_mode)
-        return 0 if leading is None else leading.begin(following)
+    def _finish(self, result: int) -> int | Frontier | None:
+        if self.wait_mode is WaitMode.ALL:
+            self.frontier = _merged(self.semaphores)
+            return self.frontier
+        if not self.semaphores:
+            self.frontier = Frontier()
+            return None
+        self.frontier = self.semaphores[result].query_frontier()
+        self.satisfied_index = result
+        return result
 
-    def _leading(self) -> KernelWait | None:
-        """What makes this submission in the kernel, if that does."""
-        return self._lead if self._lead is not None and self._lead.identifier == self.identifier else None
 
-    def _cancel(self, proactor: Proactor) -> None:
-        leading = self._leading()
-        if leading is not None and leading.begun:
-            leading.cancel()
-            return
-        wait = self._begun()
-        if wait is not None:
-            if wait.is_over:
-                return
-            wait.withdraw()
-        proactor.finish(self, self.identifier, CANCELED)
-
-    def _begun(self) -> JointWait | None:
-        """The wait of this submission."""
-        return self._wait[1] if self._wait is not None and self._wait[0] == self.identifier else None
-
-    def _finish(self, result: int) -> int | None:
-        if self.wait_mode is WaitMode.ANY and self.semaphores:
-            self.satisfied_index = result
-        return self.satisfied_index
+def _merged(semaphores: Sequence[SemaphoreSource]) -> Frontier:
+    """What they know. A frontier that does not fit is left out whole, as a semaphore does with that of a signal."""
+    merged = Frontier()
+    for semaphore in semaphores:
+        try:
+            merged = merged.merge(semaphore.query_frontier())
+        except ResourceExhausted:
+            continue
+    return merged
 
 
 class SemaphoreSignal(SoftwareOperation):
@@ -118,7 +101,8 @@ class SemaphoreSignal(SoftwareOperation):
 
     semaphores, values: one of each, or as many of one as of the other. Each value must be greater than the
         semaphore's then.
-    frontier: what is known to have come about with these values; given to each signal.
+    frontier: what is known to have come about with these values; given to each signal. It is looked at when its
+        turn has come, so the completion function of an earlier step may set it.
 
     The first signal that is refused ends it with that error (ValueError for a value that is not greater); those before
     it stay made. What timepoint callbacks raise is raised by the `poll()` that makes the signals, and is no error of
