@@ -1,18 +1,23 @@
-"""frontier_tracker: advances, waits, cancellations; no backend takes part. And the timepoints of a semaphore."""
+"""frontier_tracker: advances, waits, cancellations, as calls and as operations. And the timepoints of a semaphore."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from time import process_time_ns
 
 from cts.benchmarks.frontiers import frontier_of, repeated
-from cts.benchmarks.measuring import Benchmark, Flat, Linear, Scene, Work, register
-from proactor_trio.proactor import Frontier, FrontierTracker, Proactor, TimelineSemaphore
+from cts.benchmarks.measuring import Benchmark, Flat, Linear, Scene, Work, drive, register
+from proactor_trio.proactor import Frontier, FrontierTracker, FrontierWait, OperationState, Proactor, TimelineSemaphore
 
 WAITERS = (1, 16, 256)
 AXES = (1, 8, 32)
+WAITS = (1, 100, 1000)
+SIXTEEN = 16
+#: An epoch that no axis reaches here.
+FAR = 1 << 60
 
 
 def _told(error: BaseException | None) -> None:
@@ -222,6 +227,51 @@ def semaphore_signal(proactor: Proactor, size: int) -> Iterator[Work]:
         yield repeated(signal)
 
 
+# Operations ----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _many_waits(proactor: Proactor, size: int) -> Iterator[FrontierTracker]:
+    """16 axes, and so many operations that wait for two of them each, and are never reached."""
+    with _tracker(SIXTEEN) as tracker:
+        pairs = [(number % SIXTEEN, (number * 7 + 3) % SIXTEEN) for number in range(size)]
+        waits = [tracker.wait(Frontier.from_epochs(dict.fromkeys({1 + one, 1 + other}, FAR))) for one, other in pairs]
+        proactor.submit(*waits)
+        proactor.poll(0)
+        yield tracker
+        for wait in waits:
+            proactor.cancel(wait)
+        drive(proactor, lambda: all(wait.state is OperationState.DONE for wait in waits))
+
+
+def operations_unaffected(proactor: Proactor, size: int) -> Iterator[Work]:
+    """An advance of one of 16 axes, for later epochs of which so many operations wait."""
+    with _many_waits(proactor, size) as tracker:
+        turns = count()
+
+        def advance() -> None:
+            turn = next(turns)
+            tracker.advance(1 + turn % SIXTEEN, 1 + turn)
+
+        yield repeated(advance)
+
+
+def operation_reached(proactor: Proactor, size: int) -> Iterator[Work]:
+    """A wait is submitted, its axis is advanced, its completion is polled, beside so many other waits."""
+    with _many_waits(proactor, size) as tracker:
+        epochs = count(1)
+        wait = FrontierWait(tracker, Frontier())
+
+        def reach() -> None:
+            epoch = next(epochs)
+            wait.frontier = Frontier([(1, epoch)])
+            proactor.submit(wait)
+            tracker.advance(1, epoch)
+            proactor.poll(0)
+
+        yield repeated(reach)
+
+
 register(Benchmark("frontier_tracker/Baseline/Mutex", baseline_mutex))
 register(Benchmark("frontier_tracker/Baseline/Callback", baseline_callback))
 register(Benchmark("frontier_tracker/Baseline/Indirect", baseline_indirect))
@@ -240,3 +290,5 @@ register(Benchmark("frontier_tracker/Scenario/GPUCompletion", gpu_completion))
 register(Benchmark("frontier_tracker/Scenario/FanIn", fan_in, AXES, Linear(1.5)))
 register(Benchmark("frontier_tracker/Scenario/FanOut", fan_out, WAITERS, Linear(1.5)))
 register(Benchmark("semaphore/SignalTimepoints", semaphore_signal, WAITERS, Linear(1.5)))
+register(Benchmark("frontier_tracker/Operations/UnaffectedWaits", operations_unaffected, WAITS, Flat(1.5)))
+register(Benchmark("frontier_tracker/Operations/ReachedWait", operation_reached, WAITS, Flat(1.5)))

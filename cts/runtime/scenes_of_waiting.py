@@ -28,6 +28,9 @@ from proactor_trio.proactor import (
     Connect,
     Event,
     EventWait,
+    Frontier,
+    FrontierTracker,
+    FrontierWait,
     FutexWait,
     FutexWake,
     HandlePoll,
@@ -360,6 +363,27 @@ class SemaphoreScene(WaitingScene):
             self._renew()
 
 
+class FrontierScene(WaitingScene):
+    def set_up(self) -> None:
+        self.tracker = FrontierTracker()
+        self.tracker.register_axis(1)
+        self._renew()
+
+    def _renew(self) -> None:
+        self.wanted = Frontier([(1, (self.tracker.query_epoch(1) or 0) + 1)])
+        self.operation = FrontierWait(self.tracker, self.wanted)
+
+    def provoke_once(self) -> None:
+        self.tracker.advance(1, self.wanted[1])
+
+    def check(self, attempt: Any) -> None:
+        assert not attempt.returned or attempt.result == self.wanted
+        assert not self.tracker._axes[1].agenda.entries, "the wait was not withdrawn"
+        super().check(attempt)
+        if self.provoked:
+            self._renew()
+
+
 class NotificationScene(WaitingScene):
     def set_up(self) -> None:
         self.notification = Notification()
@@ -466,6 +490,7 @@ WAITING_SCENES: dict[str, type[WaitingScene]] = {
     "Splice": SpliceScene,
     "EventWait": EventScene,
     "SemaphoreWait": SemaphoreScene,
+    "FrontierWait": FrontierScene,
     "NotificationWait": NotificationScene,
     "Sequence": SequenceScene,
     "Sequence with step_fn": SequenceWithStepsScene,

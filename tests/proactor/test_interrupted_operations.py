@@ -19,6 +19,11 @@ from proactor_trio.proactor import (
     Event,
     EventWait,
     File,
+    Frontier,
+    FrontierAdvance,
+    FrontierTracker,
+    FrontierWait,
+    FrontierWaitAny,
     Nop,
     Notification,
     NotificationWait,
@@ -120,6 +125,18 @@ def semaphore(scene: Scene) -> None:
     scene.kick = kick
 
 
+def frontier(scene: Scene) -> None:
+    tracker = FrontierTracker()
+    tracker.register_axis(1)
+    wanted = Frontier([(1, 1)])
+    scene.operations = [
+        FrontierWait(tracker, wanted, flags=LINKED),
+        FrontierAdvance(tracker, 1, 2),
+        FrontierWaitAny(tracker, [wanted, Frontier([(1, 2)])]),
+    ]
+    scene.kick = lambda: tracker.advance(1, 1)
+
+
 def signal(scene: Scene) -> None:
     semaphore = TimelineSemaphore()
     scene.operations = [Nop(flags=LINKED), SemaphoreSignal([semaphore], [1])]
@@ -134,7 +151,19 @@ def closing(scene: Scene) -> None:
     scene.operations = [Timer(time.monotonic(), flags=LINKED), Recv(near, bytearray(3)), SocketClose(near)]
 
 
-SCENES = (sequence, sequence_with_step_fn, splice, send_file, notification, event, semaphore, signal, deadline, closing)
+SCENES = (
+    sequence,
+    sequence_with_step_fn,
+    splice,
+    send_file,
+    notification,
+    event,
+    semaphore,
+    frontier,
+    signal,
+    deadline,
+    closing,
+)
 
 
 def is_done(scene: Scene) -> bool:

@@ -17,7 +17,14 @@ from proactor_trio.proactor.errors import CANCELED, OutOfRange, ResourceExhauste
 from proactor_trio.proactor.fence import FenceWrite
 from proactor_trio.proactor.frontier import Frontier
 from proactor_trio.proactor.incoming import Repeatable
-from proactor_trio.proactor.joint_wait import SemaphorePart, WaitMode, check_mode, check_semaphores, in_sequences, semaphore_parts
+from proactor_trio.proactor.joint_wait import (
+    SemaphorePart,
+    WaitMode,
+    check_mode,
+    check_semaphores,
+    in_sequences,
+    semaphore_parts,
+)
 from proactor_trio.proactor.operation import CompletionFunction, Limits, Operation, SoftwareOperation
 from proactor_trio.proactor.operations.joint_wait import JointWaitOperation
 from proactor_trio.proactor.semaphore_source import SemaphoreSource, check_frontier
