@@ -1,5 +1,5 @@
 """The suites of operation graphs run like the other task-level suites: each test in a run of its own."""
 
-from cts.runtime.conftest import on_each_configuration, path, pytest_pyfunc_call
+from cts.runtime.conftest import make_pair, on_each_configuration, pair, path, pytest_pyfunc_call, tcp_pair
 
-__all__ = ["on_each_configuration", "path", "pytest_pyfunc_call"]
+__all__ = ["make_pair", "on_each_configuration", "pair", "path", "pytest_pyfunc_call", "tcp_pair"]

@@ -16,7 +16,7 @@ import io
 import os
 import select
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from proactor_trio._kernel.cancel import Cancelled, CancelScope
 from proactor_trio._kernel.interrupts import enable_ki_protection
@@ -25,6 +25,7 @@ from proactor_trio.abc import AsyncResource
 from proactor_trio.files.closed_file import ClosedFileError
 from proactor_trio.files.raw import AsyncFile
 from proactor_trio.files.turns import Turns
+from proactor_trio.proactor.lending import Lender
 
 #: The buffer, unless the file system asks for a larger one. So much costs one call, and no worker of the kernel.
 BUFFER_BYTES: Final = 64 * 1024
@@ -35,7 +36,7 @@ _ORIGINS: Final = frozenset(
 )
 
 
-class AsyncBufferedFile(AsyncResource):
+class AsyncBufferedFile(AsyncResource, Lender):
     """An open binary file with a buffer. Made by open_file(); closed by `async with` or aclose().
 
     All async methods are checkpoints; several tasks may call them, which takes place one after the other. Cancelled
@@ -544,6 +545,10 @@ class AsyncBufferedFile(AsyncResource):
         self._check_open()
         if not self.raw._has_positions:
             raise io.UnsupportedOperation(f"{self.name!r} has no positions")
+
+    def lent_resource(self) -> NoReturn:
+        """For graphs: there is none."""
+        raise TypeError("an operation would go past what this file has buffered: flush() it, and use its `.raw`")
 
     def __repr__(self) -> str:
         if self._raw is None:

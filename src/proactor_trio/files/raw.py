@@ -15,6 +15,7 @@ import errno
 import io
 import os
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, Final
 
 from proactor_trio._kernel.cancel import CancelScope
@@ -29,6 +30,7 @@ from proactor_trio.files.closed_file import ClosedFileError
 from proactor_trio.files.modes import OpenMode
 from proactor_trio.files.turns import Turns
 from proactor_trio.proactor.file import File
+from proactor_trio.proactor.lending import Lender, Loan, UseLoan
 from proactor_trio.proactor.operation import Operation
 from proactor_trio.proactor.operations.descriptor import StreamRead, StreamWrite
 from proactor_trio.proactor.operations.file import FileClose, FileRead, FileSync, FileWrite
@@ -46,7 +48,7 @@ KEPT_BUFFER_BYTES: Final = 64 * 1024
 _LINE_BYTES: Final = 512
 
 
-class AsyncFile(AsyncResource):
+class AsyncFile(AsyncResource, Lender):
     """An open file without a buffer. Made by open_file() with buffering=0; closed by `async with` or aclose().
 
     All async methods are checkpoints. Cancelled: a read or write that the kernel has begun is waited for, and its
@@ -416,6 +418,19 @@ class AsyncFile(AsyncResource):
         await cancel_shielded_checkpoint()
         await checkpoint_if_cancelled()
 
+    def lent_resource(self) -> File:
+        """For graphs: the proactor's File."""
+        return self._file
+
+    def lend(self, operation: Operation) -> Loan:
+        """For graphs: the file for an operation that names its position, or none; see Lender. The position stays."""
+        if operation.is_close:
+            raise TypeError("an AsyncFile is not lent to be closed: close it by aclose()")
+        if self._file.closed:
+            raise ClosedFileError("this file was closed")
+        self._running.add(operation)
+        return UseLoan(partial(self._has_ended, operation))
+
     async def _perform(self, operation: Operation) -> Any:
         if self.closefd:
             return await operation
@@ -423,9 +438,12 @@ class AsyncFile(AsyncResource):
         try:
             return await operation
         finally:
-            self._running.discard(operation)
-            if self._ended is not None and not self._running:
-                self._ended.unpark_all()
+            self._has_ended(operation)
+
+    def _has_ended(self, operation: Operation) -> None:
+        self._running.discard(operation)
+        if self._ended is not None and not self._running:
+            self._ended.unpark_all()
 
     def _move_to(self, position: int) -> None:
         if not self._file.closed:  # else another task has closed it as this call came to its end

@@ -17,7 +17,7 @@ import io
 import os
 from collections.abc import Iterable
 from types import EllipsisType
-from typing import Any, Final, Self
+from typing import Any, Final, NoReturn, Self
 
 from proactor_trio._kernel.cancel import Cancelled
 from proactor_trio._kernel.interrupts import enable_ki_protection
@@ -27,12 +27,13 @@ from proactor_trio.files.buffered import AsyncBufferedFile
 from proactor_trio.files.closed_file import ClosedFileError
 from proactor_trio.files.text_position import Decoder, TextPosition, find_position
 from proactor_trio.files.turns import Turns
+from proactor_trio.proactor.lending import Lender
 
 #: How many bytes are decoded at a time, at first.
 CHUNK_BYTES: Final = 8192
 
 
-class AsyncTextFile(AsyncResource):
+class AsyncTextFile(AsyncResource, Lender):
     """An open text file. Made by open_file(); closed by `async with` or aclose().
 
     All async methods are checkpoints; several tasks may call them, which takes place one after the other. Cancelled
@@ -528,6 +529,10 @@ class AsyncTextFile(AsyncResource):
 
     def _check_positions(self) -> None:
         self.buffer._check_positions()
+
+    def lent_resource(self) -> NoReturn:
+        """For graphs: there is none."""
+        raise TypeError("an operation would go past what this file has buffered: flush() it, and use its `.buffer.raw`")
 
     def __repr__(self) -> str:
         if self._buffer is None:

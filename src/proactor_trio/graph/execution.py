@@ -26,8 +26,9 @@ from proactor_trio._kernel.traps import PARK, checkpoint_if_cancelled
 from proactor_trio.backends.contract import CompletionFlags
 from proactor_trio.graph.compiling import Segment, compile_nodes
 from proactor_trio.graph.host_steps import HostStep
+from proactor_trio.graph.loans import borrow, give_back
 from proactor_trio.graph.node import Condition, Node, NodeState
-from proactor_trio.graph.transfers import asked_bytes, make_whole
+from proactor_trio.graph.transfers import expect
 from proactor_trio.proactor.errors import (
     CancelCause,
     ClosedResourceError,
@@ -245,8 +246,13 @@ class Execution:
         self._submit(node.segment, self.run.proactor)
 
     def _submit(self, segment: Segment, proactor: Proactor) -> None:
-        self._take(segment)
         try:
+            for node in segment.nodes:
+                expect(node)
+            if borrow(segment):
+                self._end_at_once(segment.nodes[0])
+                return
+            self._take(segment)
             if len(segment.nodes) == 1 and segment.operations[0]._limits is None:
                 proactor.submit_one(segment.operations[0])
             else:
@@ -271,8 +277,6 @@ class Execution:
                 operation.set_limits(deadline=node.deadline)
             elif node.timeout is not None:
                 operation.set_limits(timeout=node.timeout)
-            if node.must_be_whole:
-                make_whole(operation)
         segment.take(self._told)
         for node, operation in zip(segment.nodes, segment.operations, strict=True):
             if operation.completion_fn is self._told:
@@ -280,8 +284,10 @@ class Execution:
 
     def _give_back(self, segment: Segment) -> None:
         segment.give_back()
-        for node, operation in zip(segment.nodes, segment.operations, strict=True):
-            self._node_of.pop(operation, None)
+        for node in segment.nodes:
+            give_back(node)
+            if node.operation is not None:
+                self._node_of.pop(node.operation, None)
             if node.placeholders is not None:
                 node.placeholders.restore()
 
@@ -349,7 +355,10 @@ class Execution:
             for step, operation in zip(segment.nodes, segment.operations, strict=True):
                 if not step.has_ended:
                     self._end_operation(step, operation)
-        if not self._is_template:
+        if self._is_template:
+            for step in segment.nodes:
+                give_back(step)
+        else:
             self._give_back(segment)
 
     def _end_successful_steps(self, segment: Segment) -> None:
@@ -365,14 +374,11 @@ class Execution:
 
     def _end_operation(self, node: Node, operation: Operation) -> None:
         error = operation.error
+        taken = 0 if node.loan is None else node.loan.taken
         if error is None:
-            asked = asked_bytes(operation) if node.must_be_whole else 0
-            if asked and operation.result < asked:
-                self._end_short(node, operation.result, asked)
-            else:
-                self._succeed(node, operation.result)
+            self._end_with_result(node, operation.result + taken if taken else operation.result)
             return
-        node.partial_bytes = getattr(error, "partial_bytes", 0)
+        node.partial_bytes = getattr(error, "partial_bytes", 0) + taken
         if not isinstance(error, OperationCancelled):
             self._fail(node, error)
         elif error.cause is CancelCause.EARLIER_STEP_FAILED:
@@ -383,6 +389,19 @@ class Execution:
             self._fail(node, ClosedResourceError(f"{node.name}: another task closed this while it was in use"))
         else:
             self._fail(node, error)
+
+    def _end_with_result(self, node: Node, result: Any) -> None:
+        if node.asked and result < node.asked:
+            self._end_short(node, result, node.asked)
+        else:
+            self._succeed(node, result)
+
+    def _end_at_once(self, node: Node) -> None:
+        """The owner of what it works on had all that it needs."""
+        node.become(_RUNNING)
+        result, node.early_result = node.early_result, None
+        self._end_with_result(node, result)
+        give_back(node)
 
     def _end_short(self, node: Node, moved: int, asked: int) -> None:
         node.partial_bytes = moved

@@ -28,7 +28,7 @@ from proactor_trio.graph.raising import without
 from proactor_trio.graph.results import FromResult, Placeholders
 from proactor_trio.graph.template import GraphTemplate
 from proactor_trio.proactor.errors import TooSlowError
-from proactor_trio.proactor.operation import TRANSITIONS, Operation
+from proactor_trio.proactor.operation import Operation, OperationState
 
 _ERROR_POLICIES = tuple(policy.value for policy in OnError)
 
@@ -129,7 +129,7 @@ class Graph:
             if work in self._operations:
                 raise ValueError(f"work: {work!r} is a node of this graph already")
             check_operation(work)
-            if "submit" not in TRANSITIONS[work.state]:
+            if work.state in (OperationState.SUBMITTED, OperationState.CANCELLING):
                 raise ValueError(f"work: {work!r} is in flight already")
             node.operation = work
             placeholders = Placeholders(work)

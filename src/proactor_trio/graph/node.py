@@ -21,6 +21,7 @@ from proactor_trio._kernel.context import current_task
 from proactor_trio._kernel.task import CHECKPOINT, PARKED, Message, Task
 from proactor_trio._kernel.waiting_place import WaitingPlace
 from proactor_trio.graph.results import FromResult, Placeholders
+from proactor_trio.proactor.lending import Loan
 from proactor_trio.proactor.operation import Operation
 
 if TYPE_CHECKING:
@@ -73,13 +74,16 @@ class Node(WaitingPlace):
     __slots__ = (
         "_awaiting",
         "_execution",
+        "asked",
         "began",
         "deadline",
+        "early_result",
         "ended",
         "error",
         "group",
         "has_ended",
         "host_step",
+        "loan",
         "missing",
         "must_be_whole",
         "name",
@@ -115,6 +119,10 @@ class Node(WaitingPlace):
         self.source: FromResult | None = None
         self.host_step: HostStep | None = None
         self.placeholders: Placeholders | None = None
+        #: While it runs: the loan of the stream or file that the operation was made for.
+        self.loan: Loan | None = None
+        #: What the owner of that had for it, where that was all.
+        self.early_result: Any = None
         self.group: Group | None = None
         self.watched = False
         self.deadline: float | None = None
@@ -126,6 +134,8 @@ class Node(WaitingPlace):
         self.missing = 0
         #: Whether moving fewer bytes than asked is a failure: an operation follows that relies on them.
         self.must_be_whole = False
+        #: How many bytes it has to move then, while it runs; 0: that does not matter.
+        self.asked = 0
         #: The operations that are handed over together with this one.
         self.segment: Segment | None = None
 

@@ -6,22 +6,32 @@ one that ends with fewer bytes has failed with ShortTransfer.
 
 from __future__ import annotations
 
+from socket import SOCK_STREAM
+from typing import Any
+
+from proactor_trio.graph.node import Node
 from proactor_trio.proactor.arguments import readable_view
-from proactor_trio.proactor.operation import Operation
+from proactor_trio.proactor.operations.buffers import gathered
 from proactor_trio.proactor.operations.file import FileTransfer
-from proactor_trio.proactor.operations.net import Transfer
+from proactor_trio.proactor.operations.net import Recv, Send
 
 
-def make_whole(operation: Operation) -> None:
-    """Let a transfer of a stream go on until all is moved."""
-    if isinstance(operation, Transfer):
-        operation.ask_whole()
+def expect(node: Node) -> None:
+    """Before a node begins: how many bytes it has to move at least, and that it goes on until then.
+
+    Raises TypeError or ValueError for memory that its operation is going to refuse.
+    """
+    operation = node.operation
+    node.asked = 0
+    if not node.must_be_whole or operation is None:
+        return
+    if isinstance(operation, Recv | Send):
+        if operation.socket.type == SOCK_STREAM:
+            operation.ask_whole()
+            node.asked = gathered(*_memory_of(operation))[1]
+    elif isinstance(operation, FileTransfer):
+        node.asked = readable_view(operation.buffer, "buffer").nbytes
 
 
-def asked_bytes(operation: Operation) -> int:
-    """How many bytes a transfer that has succeeded was to move at least; 0 for what is none."""
-    if isinstance(operation, Transfer):
-        return operation.length if operation.whole else 0
-    if isinstance(operation, FileTransfer):
-        return readable_view(operation.buffer, "buffer").nbytes
-    return 0
+def _memory_of(operation: Recv | Send) -> tuple[Any, str]:
+    return (operation.buffer, "buffer") if isinstance(operation, Recv) else (operation.payload, "data")

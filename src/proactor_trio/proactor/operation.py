@@ -27,6 +27,7 @@ from proactor_trio.proactor.errors import (
     OperationCancelled,
     system_error,
 )
+from proactor_trio.proactor.lending import Lender
 
 if TYPE_CHECKING:
     from proactor_trio.proactor.chain import Chain
@@ -34,8 +35,9 @@ if TYPE_CHECKING:
 
 
 class OperationState(Enum):
-    """Where an operation is in its life; see `TRANSITIONS`."""
+    """Where an operation is in its life; see `TRANSITIONS`. BORROWING: made for a stream or file; for graphs only."""
 
+    BORROWING = "borrowing"
     NEW = "new"
     SUBMITTED = "submitted"
     CANCELLING = "cancelling"
@@ -43,6 +45,7 @@ class OperationState(Enum):
 
 
 TRANSITIONS: Final[dict[OperationState, dict[str, OperationState]]] = {
+    OperationState.BORROWING: {"lend": OperationState.NEW},
     OperationState.NEW: {"submit": OperationState.SUBMITTED},
     OperationState.SUBMITTED: {
         "completion with MORE": OperationState.SUBMITTED,
@@ -54,7 +57,7 @@ TRANSITIONS: Final[dict[OperationState, dict[str, OperationState]]] = {
         "cancel": OperationState.CANCELLING,
         "final completion": OperationState.DONE,
     },
-    OperationState.DONE: {"submit": OperationState.SUBMITTED},
+    OperationState.DONE: {"submit": OperationState.SUBMITTED, "give back": OperationState.BORROWING},
 }
 
 #: A deadline that is so many seconds away is none: the kernel counts nanoseconds in 63 bits.
@@ -147,6 +150,7 @@ class Operation(OperationFields):
         "_proactor",
         "completion_fn",
         "error",
+        "lender",
         "result",
         "state",
         "unclaimed",
@@ -154,6 +158,8 @@ class Operation(OperationFields):
         "waiter",
     )
 
+    #: Who lends what it works on; missing where that is its own.
+    lender: Lender
     #: Whether the kind has a MULTISHOT form.
     can_be_multishot: ClassVar[bool] = False
     #: Whether it closes its resource.
@@ -221,6 +227,26 @@ class Operation(OperationFields):
         self._limits = limits or None
         self.expires = None
         self._cancel_cause = CancelCause.REQUESTED
+
+    def _borrow(self, owner: Any, kind: type, argument: str) -> Any:
+        """What an owner lends to this operation, which is just being made; it can run in a graph only."""
+        if not isinstance(owner, Lender):
+            raise TypeError(f"{argument} must be a proactor_trio.proactor.{kind.__name__}, not {type(owner).__name__}")
+        resource = owner.lent_resource()
+        if not isinstance(resource, kind):
+            name = type(self).__name__
+            raise TypeError(f"{argument} must be a {kind.__name__}, which {type(owner).__name__} does not have: {name}")
+        self.lender = owner
+        self.state = OperationState.BORROWING
+        return resource
+
+    def lent(self) -> None:
+        """Its owner has lent what it works on: it may be submitted. For graphs."""
+        self.state = OperationState.NEW
+
+    def given_back(self) -> None:
+        """What it works on is its owner's again. For graphs."""
+        self.state = OperationState.BORROWING
 
     # What kinds of operations override ---------------------------------------------------------------------------
 

@@ -259,6 +259,9 @@ class Proactor:
             raise
 
     def _check_idle(self, operation: Operation) -> None:
+        if operation.state is OperationState.BORROWING:
+            name, owner = type(operation).__name__, type(operation.lender).__name__
+            raise FailedPrecondition(f"{name}: {owner} lends what it owns to nodes of a graph only (open_graph())")
         if "submit" not in TRANSITIONS[operation.state]:
             raise FailedPrecondition(f"{operation!r} is in flight already; it can be submitted again when it is done")
 

@@ -25,11 +25,13 @@ from proactor_trio._kernel.readiness import notify_closing
 from proactor_trio._kernel.traps import PASS, YIELD, checkpoint
 from proactor_trio.backends.contract import PollEvents
 from proactor_trio.proactor.errors import ClosedResourceError
+from proactor_trio.proactor.lending import Lender, Loan, UseLoan
 from proactor_trio.proactor.operation import Operation
 from proactor_trio.proactor.operations.datagram import RecvFrom, SendTo
 from proactor_trio.proactor.operations.net import Accept, Connect, Recv, RecvBytes, Send, SocketClose
 from proactor_trio.proactor.operations.scheduling import HandlePoll
 from proactor_trio.proactor.socket import Socket
+from proactor_trio.sockets.loans import ReceiveLoan
 from proactor_trio.sockets.name_resolution import is_resolved, resolve_for_socket
 from proactor_trio.sockets.received import StreamReceive
 from proactor_trio.sockets.socket_type import Address, AncillaryData, SocketType
@@ -52,7 +54,7 @@ _MESSAGE_BYTES: Final = 64 * 1024
 _SO_ZEROCOPY: Final = getattr(stdlib_socket, "SO_ZEROCOPY", 60)
 
 
-class NativeSocket(SocketType):
+class NativeSocket(SocketType, Lender):
     """What socket() and its like return. socket: a proactor Socket, owned from now on.
 
     received: what the stream over it has received, if there is one already.
@@ -404,6 +406,27 @@ class NativeSocket(SocketType):
             return await self._call_when_ready(PollEvents.OUT, socket.stdlib.sendmsg, buffers, ancdata, flags)
         address = await resolve_for_socket(self, address, local=False)
         return await self._call_when_ready(PollEvents.OUT, socket.stdlib.sendmsg, buffers, ancdata, flags, address)
+
+    # Lending -----------------------------------------------------------------------------------------------------
+
+    def lent_resource(self) -> Socket:
+        """For graphs: the proactor's Socket."""
+        return self._socket
+
+    def lend(self, operation: Operation) -> Loan:
+        """For graphs: the socket for one operation; see Lender. What a stream over it has received comes first."""
+        if self._socket.closed:
+            raise ClosedResourceError("this socket was closed")
+        loan: Loan
+        if self._received is not None and isinstance(operation, Recv | RecvBytes):
+            loan = ReceiveLoan(self._received, self._use_is_over)
+        else:
+            loan = UseLoan(self._use_is_over)
+        self._pending += 1
+        return loan
+
+    def _use_is_over(self) -> None:
+        self._pending -= 1
 
     # Under all of them -------------------------------------------------------------------------------------------
 

@@ -161,6 +161,11 @@ class StreamReceive(RecvBytes):
             return head[start:]
         return head
 
+    def put_back(self, data: bytes) -> None:
+        """Bytes that were taken are the first again."""
+        self.head = data + self.head[self.taken :]
+        self.taken = 0
+
     def peek(self, max_bytes: int) -> bytes:
         """The first bytes, at most so many of the first piece, which stay here."""
         return self.head[self.taken : self.taken + max_bytes]

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import errno
 import os
+from functools import partial
 from typing import Any, Final, final
 
 from proactor_trio._kernel.cancel import CancelScope
@@ -28,6 +29,7 @@ from proactor_trio.abc import Stream
 from proactor_trio.backends.contract import PollEvents
 from proactor_trio.proactor.arguments import readable_view
 from proactor_trio.proactor.errors import ClosedResourceError
+from proactor_trio.proactor.lending import Lender, Loan, UseLoan
 from proactor_trio.proactor.operation import Operation
 from proactor_trio.proactor.operations.descriptor import StreamRead, StreamWrite
 from proactor_trio.proactor.operations.scheduling import HandlePoll
@@ -62,15 +64,23 @@ class OwnedDescriptor:
 
     async def perform(self, operation: Operation) -> Any:
         """Await an operation on it. Raises ClosedResourceError if it is or will be closed."""
-        if self.closed:
-            raise ClosedResourceError("this stream was closed")
-        self._pending.append(operation)
+        self.hold(operation)
         try:
             return await operation
         finally:
-            self._pending.remove(operation)
-            if self.closed and not self._pending:
-                self._release()
+            self.let_go(operation)
+
+    def hold(self, operation: Operation) -> None:
+        """An operation on it begins. Raises ClosedResourceError if it is or will be closed."""
+        if self.closed:
+            raise ClosedResourceError("this stream was closed")
+        self._pending.append(operation)
+
+    def let_go(self, operation: Operation) -> None:
+        """The operation has ended."""
+        self._pending.remove(operation)
+        if self.closed and not self._pending:
+            self._release()
 
     def close(self) -> None:
         """End what is pending on it, and close it as soon as nothing is."""
@@ -108,7 +118,7 @@ class OwnedDescriptor:
 
 
 @final
-class FdStream(Stream):
+class FdStream(Stream, Lender):
     """A stream over a descriptor that is open for reading, for writing, or both. One task may send and one receive.
 
     fd: the number. The stream owns it: do not use it directly any more; closing the stream closes it. It is put into
@@ -224,6 +234,30 @@ class FdStream(Stream):
             await self._descriptor.perform(HandlePoll(self._descriptor, PollEvents.OUT))
         finally:
             self._sending = False
+
+    def lent_resource(self) -> OwnedDescriptor:
+        """For graphs: the descriptor."""
+        return self._descriptor
+
+    def lend(self, operation: Operation) -> Loan:
+        """For graphs: one direction, for a StreamRead or StreamWrite; see Lender."""
+        is_read = isinstance(operation, StreamRead)
+        if self._receiving if is_read else self._sending:
+            doing = "receiving from" if is_read else "sending on"
+            raise BusyResourceError(f"another task is already {doing} this stream")
+        self._descriptor.hold(operation)
+        if is_read:
+            self._receiving = True
+        else:
+            self._sending = True
+        return UseLoan(partial(self._take_back, operation))
+
+    def _take_back(self, operation: Operation) -> None:
+        if isinstance(operation, StreamRead):
+            self._receiving = False
+        else:
+            self._sending = False
+        self._descriptor.let_go(operation)
 
     @enable_ki_protection
     def close(self) -> None:

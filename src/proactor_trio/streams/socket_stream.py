@@ -30,10 +30,13 @@ from proactor_trio.backends.contract import PollEvents
 from proactor_trio.proactor.arguments import readable_view
 from proactor_trio.proactor.errors import ClosedResourceError
 from proactor_trio.proactor.file import File
-from proactor_trio.proactor.operations.net import LARGEST_RECEIVE_BYTES, Send, SocketClose
+from proactor_trio.proactor.lending import Lender, Loan, UseLoan
+from proactor_trio.proactor.operation import Operation
+from proactor_trio.proactor.operations.net import LARGEST_RECEIVE_BYTES, Recv, RecvBytes, Send, SocketClose
 from proactor_trio.proactor.operations.scheduling import HandlePoll
 from proactor_trio.proactor.operations.splice import SendFile
 from proactor_trio.proactor.socket import Socket
+from proactor_trio.sockets.loans import ReceiveLoan
 from proactor_trio.sockets.native_socket import NativeSocket
 from proactor_trio.sockets.received import StreamReceive
 from proactor_trio.sockets.socket_type import SocketType
@@ -60,7 +63,7 @@ def _stream_error(error: BaseException, what: str) -> BaseException:
     return broken
 
 
-class SocketStream(HalfCloseableStream):
+class SocketStream(HalfCloseableStream, Lender):
     """A connected stream socket. One task may send and one may receive at a time.
 
     socket: a connected socket of proactor_trio.socket, or one of the proactor; the stream owns it from now on, and
@@ -276,9 +279,32 @@ class SocketStream(HalfCloseableStream):
         await checkpoint()
 
     def _is_quiet(self) -> bool:
-        if self._received.is_armed:
+        if self._received.is_armed or self._received.is_busy:
             return False
         return self._socket_object is None or self._socket_object.is_unused()
+
+    def lent_resource(self) -> Socket:
+        """For graphs: the proactor's Socket."""
+        return self._socket
+
+    def lend(self, operation: Operation) -> Loan:
+        """For graphs: one direction, for a Recv, RecvBytes or Send; see Lender."""
+        if self._socket.closed:
+            raise ClosedResourceError("this stream was closed")
+        if isinstance(operation, Recv | RecvBytes):
+            return ReceiveLoan(self._received)
+        if not isinstance(operation, Send):
+            name = type(operation).__name__
+            raise TypeError(f"a SocketStream lends itself to Recv, RecvBytes and Send, not to {name}")
+        if self._sending:
+            raise BusyResourceError("another task is already sending on this stream")
+        if self._sent_eof:
+            raise ClosedResourceError("the sending side of this stream was closed")
+        self._sending = True
+        return _SendLoan(self._sending_is_over)
+
+    def _sending_is_over(self) -> None:
+        self._sending = False
 
     def setsockopt(self, level: int, option: int, value: int | bytes | None, length: int | None = None) -> None:
         """Set an option of the socket, as socket.socket.setsockopt."""
@@ -299,6 +325,13 @@ class SocketStream(HalfCloseableStream):
 
     def __repr__(self) -> str:
         return f"<SocketStream on {self._socket!r}>"
+
+
+class _SendLoan(UseLoan):
+    """The sending side of a stream."""
+
+    __slots__ = ()
+    can_be_shared = True
 
 
 def set_stream_options(socket: Socket | SocketType) -> None:

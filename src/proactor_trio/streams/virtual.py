@@ -53,6 +53,10 @@ class VirtualSocketStream(SocketStream):
         except OSError:
             return  # not every simulated network has options
 
+    def lent_resource(self) -> Socket:
+        """For graphs: there is none."""
+        raise TypeError("this stream's socket was made by a socket factory: no operation can use it")
+
     @property
     def socket(self) -> SocketType:
         """The socket."""

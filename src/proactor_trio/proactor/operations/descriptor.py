@@ -11,6 +11,7 @@ from typing import Any, Final, Unpack
 from proactor_trio.backends.contract import Kind, OperationFlags
 from proactor_trio.proactor.arguments import check_integer, readable_view, writable_view
 from proactor_trio.proactor.errors import ClosedResourceError
+from proactor_trio.proactor.lending import Lender
 from proactor_trio.proactor.operation import CompletionFunction, Limits, Operation
 
 _LARGEST_DESCRIPTOR: Final = (1 << 31) - 1
@@ -32,6 +33,9 @@ class DescriptorTransfer(Operation):
     ) -> None:
         super().__init__(completion_fn, user_data, flags, **limits)
         self.handle = handle
+        if isinstance(handle, Lender):
+            resource = handle.lent_resource()
+            self.handle = self._borrow(handle, type(resource), "handle")
         self.buffer = buffer
 
     def _prepare(self) -> None:

@@ -96,10 +96,8 @@ class FileOperation(Operation):
         flags: OperationFlags = OperationFlags.NONE,
         **limits: Unpack[Limits],
     ) -> None:
-        if not isinstance(file, File):
-            raise TypeError(f"file must be a proactor_trio.proactor.File, not {type(file).__name__}")
         super().__init__(completion_fn, user_data, flags, **limits)
-        self.file = file
+        self.file = file if isinstance(file, File) else self._borrow(file, File, "file")
 
     def _prepare(self) -> None:
         file = self.file

@@ -87,10 +87,8 @@ class SocketOperation(Operation):
         flags: OperationFlags = OperationFlags.NONE,
         **limits: Unpack[Limits],
     ) -> None:
-        if not isinstance(socket, Socket):
-            raise TypeError(f"socket must be a proactor_trio.proactor.Socket, not {type(socket).__name__}")
         super().__init__(completion_fn, user_data, flags, **limits)
-        self.socket = socket
+        self.socket = socket if isinstance(socket, Socket) else self._borrow(socket, Socket, "socket")
 
     def _prepare(self) -> None:
         socket = self.socket
@@ -126,6 +124,11 @@ class Transfer(ConnectionOperation):
     def ask_whole(self) -> None:
         """From the next submission on, go on until all is moved, as with `whole=True`."""
         self._asked_whole = True
+
+    @property
+    def is_asked_whole(self) -> bool:
+        """Whether it goes on until all is moved, beside a chain."""
+        return self._asked_whole
 
     def _is_wanted_whole(self) -> bool:
         """Whether this submission goes on until all is moved: of a stream, where that was asked for or it is linked."""
@@ -368,7 +371,7 @@ class Transmission(Transfer):
         super().__init__(socket, completion_fn, user_data, flags, **limits)
         self.payload = data
         self.message_flags = _MSG_MORE if send_flags & SendFlags.MORE else 0
-        if socket.family == _UNIX and socket.type == stdlib_socket.SOCK_DGRAM:
+        if self.socket.family == _UNIX and self.socket.type == stdlib_socket.SOCK_DGRAM:
             self.message_flags |= _MSG_DONTWAIT
         self._patience = SHORTEST_PATIENCE_SECONDS
         self.whole = False

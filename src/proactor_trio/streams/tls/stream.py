@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import operator
 import ssl
-from typing import Generic, TypeVar
+from typing import Generic, NoReturn, TypeVar
 
 from proactor_trio._kernel.errors import BrokenResourceError, BusyResourceError
 from proactor_trio._kernel.interrupts import enable_ki_protection
 from proactor_trio._kernel.traps import checkpoint, checkpoint_if_cancelled
 from proactor_trio.abc import Stream
 from proactor_trio.proactor.errors import ClosedResourceError
+from proactor_trio.proactor.lending import Lender
 from proactor_trio.streams.closing import aclose_forcefully
 from proactor_trio.streams.conflict_detector import ConflictDetector
 from proactor_trio.streams.tls.engine import Engine
@@ -26,7 +27,7 @@ from proactor_trio.streams.tls.session_attributes import NeedHandshakeError, Ses
 T_Stream = TypeVar("T_Stream", bound=Stream)
 
 
-class SSLStream(SessionAttributes, Stream, Generic[T_Stream]):
+class SSLStream(SessionAttributes, Stream, Lender, Generic[T_Stream]):
     """An encrypted stream over another stream. One task may send and one may receive at a time.
 
     transport_stream: what carries the encrypted bytes; owned from now on, and an attribute (None after unwrap()).
@@ -73,6 +74,13 @@ class SSLStream(SessionAttributes, Stream, Generic[T_Stream]):
         if not self._engine.is_handshaken:
             raise NeedHandshakeError("this is not known before the handshake: call do_handshake() first")
         return self._engine.tls
+
+    def lent_resource(self) -> NoReturn:
+        """For graphs: there is none."""
+        raise TypeError(
+            "an SSLStream has nothing that an operation could use: TLS is made above the socket, in Python. Add an "
+            "async function that uses the stream to the graph instead"
+        )
 
     @enable_ki_protection
     async def do_handshake(self) -> None:
