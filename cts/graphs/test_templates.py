@@ -123,3 +123,15 @@ async def test_the_graph_of_a_template_takes_no_more_nodes() -> None:
     graph.template()
     with pytest.raises(RuntimeError, match="template"):
         graph.add(Nop())
+
+
+async def test_an_operation_that_comes_from_a_result_is_another_one_in_each_run(sockets: Sockets) -> None:
+    near, far = sockets.unix_pair()
+    tokens = iter((b"a", b"b"))
+    graph = open_graph()
+    token = graph.add(lambda: next(tokens))
+    graph.add(from_result(token, lambda data: Send(near, data)))
+    template = graph.template()
+    await template.run()
+    await template.run()
+    assert far.stdlib.recv(10) == b"ab"

@@ -30,6 +30,8 @@ _TRANSFERS: Final = frozenset(
 #: Kinds whose success says nothing more. File operations other than transfers are none of them: the kernel does not
 #: mark them as failed, so it would post nothing (linking.py).
 _PLAIN: Final = frozenset((Kind.NOP, Kind.TIMER, Kind.CONNECT, Kind.HANDLE_POLL))
+#: Kinds of which success is all there is to report.
+_NOTHING_TO_SAY: Final = frozenset((Kind.NOP, Kind.TIMER, Kind.CONNECT))
 _SILENT: Final = int(OperationFlags.SILENT)
 
 
@@ -95,9 +97,8 @@ class SilentChains:
         """
         chain = self.chains[identifier]
         index = chain.identifiers.index(identifier)
-        for earlier in range(chain.reported, index):
-            if chain.operations[earlier] in chain.silent:
-                self._report(chain, earlier, whole_result(chain.operations[earlier]))
+        if index:
+            self._report_silent_before(chain, index)
         if chain.operations[index] not in chain.silent:
             if index == len(chain.operations) - 1 or result < 0:
                 self._forget(chain)
@@ -107,6 +108,15 @@ class SilentChains:
             self._report(chain, later, -errno.ECANCELED)
         self._forget(chain)
         return True
+
+    def _report_silent_before(self, chain: _SilentChain, index: int) -> None:
+        """The silent steps before one that has posted have succeeded, wholly."""
+        in_flight, complete = self._in_flight, self._complete
+        for earlier in range(chain.reported, index):
+            operation = chain.operations[earlier]
+            if operation in chain.silent and in_flight.get(chain.identifiers[earlier]) is operation:
+                complete(operation, whole_result(operation) if operation.kind not in _NOTHING_TO_SAY else 0, 0)
+        chain.reported = max(chain.reported, index)
 
     def _report(self, chain: _SilentChain, index: int, result: int) -> None:
         operation = chain.operations[index]

@@ -24,12 +24,21 @@ _LINKED_SILENT: Final = OperationFlags.LINKED | OperationFlags.SILENT
 class Segment:
     """Operations that are handed over together. While they run, their flags and completion functions are ours."""
 
-    __slots__ = ("_put_aside", "nodes", "operations")
+    __slots__ = ("_put_aside", "is_lent", "nodes", "operations")
 
-    def __init__(self, nodes: list[Node]) -> None:
-        self.nodes = nodes
+    def __init__(self, first: Node) -> None:
+        self.nodes: list[Node] = []
+        #: Whether operations of it work on what others lend.
+        self.is_lent = False
         self.operations: list[Operation] = []
         self._put_aside: list[tuple[OperationFlags, CompletionFunction | None]] | None = None
+        self.add(first)
+
+    def add(self, node: Node) -> None:
+        """One more step, behind the others."""
+        node.segment = self
+        self.nodes.append(node)
+        self.is_lent = self.is_lent or (node.operation is not None and node.operation.is_borrowing)
 
     @property
     def is_taken(self) -> bool:
@@ -61,7 +70,7 @@ class Segment:
         """Make a segment of its own of each node."""
         self.give_back()
         for node in self.nodes[1:]:
-            node.segment = Segment([node])
+            Segment(node)
         del self.nodes[1:]
 
 
@@ -75,12 +84,11 @@ def compile_nodes(nodes: Iterable[Node]) -> None:
             continue
         if node.predecessors and not obstacle(node.predecessors[0][0], node):
             continue  # it becomes a part of another one's
-        node.segment = segment = Segment([node])
+        segment = Segment(node)
         last = node
         while last.successors and not obstacle(last, last.successors[0][0]):
             last = last.successors[0][0]
-            last.segment = segment
-            segment.nodes.append(last)
+            segment.add(last)
 
 
 def _relies_on_bytes(node: Node, later: Node, condition: Condition) -> bool:

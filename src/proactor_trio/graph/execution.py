@@ -76,6 +76,8 @@ class Execution:
         self._is_driven = False
         #: Whether the operations stay ours between two runs.
         self._is_template = False
+        #: The time at which the driver was let go on last.
+        self._now = 0.0
         #: Why nothing is begun any more.
         self._stop_reason = ""
         self._nursery: Nursery | None = None
@@ -87,6 +89,7 @@ class Execution:
         """The block has begun: from now on nodes can run."""
         self._nursery = nursery
         self._run = current_task().run
+        self._now = self._run.current_time()
 
     def leave(self) -> None:
         """The block has ended."""
@@ -196,6 +199,7 @@ class Execution:
                     self._parked = task
                     task.waiting = None if self._stop_reason else self._abort
                     await PARK
+                    self._now = self.run.current_time()
         finally:
             self._is_driven = False
         if self._stop_reason:
@@ -224,7 +228,7 @@ class Execution:
         if self._stop_reason:
             self._end_cancelled(node, self._stop_reason)
             return
-        node.began = self.run.current_time()
+        node.began = self._now
         if node.host_step is not None:
             self._begin_host_step(node, node.host_step)
             return
@@ -240,6 +244,7 @@ class Execution:
                 raise TypeError(f"{node.name}: the function must return an operation, not {operation!r}")
             check_operation(operation)
             node.operation = operation
+            node.segment = Segment(node)
         if node.placeholders is not None:
             node.placeholders.fill()
         assert node.segment is not None
@@ -248,11 +253,13 @@ class Execution:
     def _submit(self, segment: Segment, proactor: Proactor) -> None:
         try:
             for node in segment.nodes:
-                expect(node)
-            if borrow(segment):
+                if node.must_be_whole:
+                    expect(node)
+            if segment.is_lent and borrow(segment):
                 self._end_at_once(segment.nodes[0])
                 return
-            self._take(segment)
+            if not segment.is_taken:
+                self._take(segment)
             if len(segment.nodes) == 1 and segment.operations[0]._limits is None:
                 proactor.submit_one(segment.operations[0])
             else:
@@ -265,11 +272,9 @@ class Execution:
             self._submit(segment, proactor)
             return
         for step in segment.nodes:
-            step.become(_RUNNING)
+            step.state = _RUNNING
 
     def _take(self, segment: Segment) -> None:
-        if segment.is_taken:
-            return
         for node in segment.nodes:
             operation = node.operation
             assert operation is not None
@@ -342,7 +347,9 @@ class Execution:
             return  # it was told twice, after an interruption
         segment = node.segment
         assert segment is not None
-        if node is not segment.nodes[-1]:
+        if len(segment.nodes) == 1:
+            self._end_operation(node, completed)
+        elif node is not segment.nodes[-1]:
             for step, operation in zip(segment.nodes, segment.operations, strict=True):
                 if not step.has_ended:
                     self._end_operation(step, operation)
@@ -355,15 +362,15 @@ class Execution:
             for step, operation in zip(segment.nodes, segment.operations, strict=True):
                 if not step.has_ended:
                     self._end_operation(step, operation)
-        if self._is_template:
+        if not self._is_template or node.source is not None:
+            self._give_back(segment)
+        elif segment.is_lent:
             for step in segment.nodes:
                 give_back(step)
-        else:
-            self._give_back(segment)
 
     def _end_successful_steps(self, segment: Segment) -> None:
         """The last step of a chain has a result, so all before it have succeeded; after each comes the next alone."""
-        now = self.run.current_time()
+        now = self._now
         ended = 0
         for step, operation in zip(segment.nodes[:-1], segment.operations, strict=False):
             if not step.has_ended:
@@ -427,7 +434,7 @@ class Execution:
 
     def _end(self, node: Node, state: NodeState) -> None:
         """A node has ended; and by that, all that it dooms."""
-        node.end(state, self.run.current_time())
+        node.end(state, self._now)
         self._unended -= 1
         for later, condition in node.successors:
             if later.state is not _WAITING:

@@ -17,14 +17,11 @@ from proactor_trio.proactor.operations.net import Recv, Send
 
 
 def expect(node: Node) -> None:
-    """Before a node begins: how many bytes it has to move at least, and that it goes on until then.
+    """Before a node begins that must be whole: how many bytes it has to move at least, and that it goes on until then.
 
     Raises TypeError or ValueError for memory that its operation is going to refuse.
     """
     operation = node.operation
-    node.asked = 0
-    if not node.must_be_whole or operation is None:
-        return
     if isinstance(operation, Recv | Send):
         if operation.socket.type == SOCK_STREAM:
             operation.ask_whole()

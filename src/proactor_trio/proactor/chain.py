@@ -74,9 +74,10 @@ class ChainOwner(Protocol):
 
 
 class Chain:
-    """A chain in flight. `started`: how many steps were begun; `finished`: how many have completed."""
+    """A chain in flight. `started`: how many steps were begun; `last_started`: the last of them; `finished`: how many
+    are known to have completed: of steps that were handed over together and succeeded, only the last one tells."""
 
-    __slots__ = ("_broken", "_head", "_owner", "finished", "started", "steps")
+    __slots__ = ("_broken", "_head", "_owner", "finished", "last_started", "started", "steps")
 
     def __init__(self, steps: list[Operation], owner: ChainOwner) -> None:
         self.steps = steps
@@ -85,6 +86,7 @@ class Chain:
         self._head = 0  # the first of the steps that were handed over together last
         self.started = 0
         self.finished = 0
+        self.last_started = steps[0]
         for step in reversed(steps):  # the first one last: it says that this is done
             step._chain = self
 
@@ -92,7 +94,9 @@ class Chain:
         """Begin what can begin now."""
         first = self.started
         self._head = first
-        self.started = first + self._owner.begin_prefix(self.steps[first:])
+        count = self._owner.begin_prefix(self.steps[first:])
+        self.last_started = self.steps[first + count - 1]
+        self.started = first + count
 
     def has_begun(self, step: Operation) -> bool:
         """Whether the step was handed over, be it as a link that the kernel has not started."""
@@ -123,8 +127,8 @@ class Chain:
 
     def step_done(self, step: Operation) -> None:
         """A step has completed and was delivered: go on, or end the rest if the chain is broken."""
-        index = self.finished
-        if index == len(self.steps) or self.steps[index] is not step:
+        index = self._index_of(step)
+        if index < self.finished:
             return  # it was dealt with already
         following = self.steps[index + 1] if index + 1 < len(self.steps) else None
         if following is not None and index + 1 == self.started:
@@ -137,6 +141,11 @@ class Chain:
                 self.begin()
         self.finished = index + 1
 
+    def _index_of(self, step: Operation) -> int:
+        if step is self.last_started:  # which most are that are asked for
+            return self.started - 1
+        return self.steps.index(step)
+
     def _blame(self, first: int) -> None:
         for later in self.steps[first:]:
             if later.state is OperationState.SUBMITTED:
@@ -145,4 +154,5 @@ class Chain:
     def _end_from(self, first: int) -> None:
         for later in self.steps[first:]:
             self._owner.end_cancelled(later)
+        self.last_started = self.steps[-1]
         self.started = len(self.steps)

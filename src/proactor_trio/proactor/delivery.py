@@ -82,7 +82,9 @@ class Delivery:
         if chain is not None:
             if result < 0 or operation._is_short(result):
                 chain.break_at(operation)
-            self.chain_steps.append((chain, operation, operation.identifier))
+                self.chain_steps.append((chain, operation, operation.identifier))
+            elif operation is chain.last_started:
+                self.chain_steps.append((chain, operation, operation.identifier))
         if result >= 0:
             operation.result = operation._finish(result)
             operation.error = None

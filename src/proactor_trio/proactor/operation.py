@@ -240,6 +240,11 @@ class Operation(OperationFields):
         self.state = OperationState.BORROWING
         return resource
 
+    @property
+    def is_borrowing(self) -> bool:
+        """Whether it was made for an owner who has to lend what it works on."""
+        return hasattr(self, "lender")
+
     def lent(self) -> None:
         """Its owner has lent what it works on: it may be submitted. For graphs."""
         self.state = OperationState.NEW
