@@ -45,8 +45,8 @@ INNER_MEMBERS = {
     "proactor_trio.lowlevel.ParkingLot": "admit withdraw",
     "proactor_trio.lowlevel.Task": "scopes scopes_up_to move update_cancel_pending pending_exception"
     " deliver_cancellation resume interrupt expire is_over operation_completed",
-    "proactor_trio.proactor.Proactor": "submit_batch submit_prepared prepare register cancel_up_to begin_behind deliver"
-    " finish_from_anywhere has_message_callback message_handle links_in_kernel has_native has_native_multishot"
+    "proactor_trio.proactor.Proactor": "submit_batch submit_prepared prepare register cancel_up_to cancel_chain"
+    " begin_behind deliver finish_from_anywhere has_message_callback message_handle links_in_kernel has_native has_native_multishot"
     " progress_callbacks make_direct end_hosting uncount close_within end_now end_everything own check_owner abandon"
     " submit_one is_inherited",
 }

@@ -4,7 +4,8 @@ submit → park → completion → go on. Nothing else in the library parks a ta
 
 Cancellation: if the task is to be cancelled already, nothing is submitted. Otherwise the operation is asked to end and
 the task stays parked until the final completion, which decides. A result that came first is returned, so cancelled
-means that there was no effect; and no memory is let go while the kernel can still write to it.
+means that there was no effect; and no memory is let go while the kernel can still write to it. Of a step of a chain the
+whole rest of the chain is asked to end, the steps before it and behind it: who awaits one step awaits the chain.
 
 | final completion                          | the awaiting task gets                                       |
 |-------------------------------------------|--------------------------------------------------------------|
@@ -105,7 +106,11 @@ def _join(task: Task, operation: Operation) -> Generator[Message, None, None]:
         raise BusyResourceError(f"another task waits for {operation!r} already")
     if operation.state is OperationState.DONE:
         operation.unclaimed = False
-        yield CHECKPOINT
+        try:
+            yield CHECKPOINT
+        except BaseException:
+            task.run.proactor.cancel_chain(operation)  # what is behind it in a chain goes on
+            raise
         return
     operation.waiter = task
     task.waiting = operation

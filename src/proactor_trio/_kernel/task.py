@@ -239,7 +239,7 @@ class Task:
             waiting.withdraw(self)
             self.interrupt(self.pending_exception())
         elif isinstance(waiting, Operation):
-            self.run.proactor.cancel_up_to(waiting)
+            self.run.proactor.cancel_chain(waiting)
         else:
             assert callable(waiting)
             self.waiting = None

@@ -272,7 +272,7 @@ class _Driving:
         while self._to_cancel:
             wait = self._to_cancel[0]
             if wait.operation.waiter is wait:  # else it has completed meanwhile
-                self.proactor.cancel_up_to(wait.operation)
+                self.proactor.cancel_chain(wait.operation)
             self._to_cancel.popleft()
         self._is_due = False
 

@@ -159,7 +159,7 @@ async def _parked_until_completed(driving: _Driving, wait: OperationWait) -> Rai
         nonlocal cancellation
         cancellation = raise_cancel
         driving.turn_soon()
-        driving.proactor.cancel_up_to(wait.operation)
+        driving.proactor.cancel_chain(wait.operation)
         return Abort.FAILED
 
     await trio.lowlevel.wait_task_rescheduled(abort)

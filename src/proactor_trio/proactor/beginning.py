@@ -193,6 +193,10 @@ class Beginning:
             self._backend.start_chain(steps[:length])
         return length
 
+    def chain_behind(self, operation: Operation) -> Chain | None:
+        """The chain that goes on behind a step that has completed; None: there is none."""
+        return next((chain for chain in self.chains if operation in chain.steps[: chain.finished]), None)
+
     def link_obstacle(self, earlier: Operation, later: Operation, leads: bool) -> str:
         """In words, why `begin_prefix()` does not hand these over together; "" if it does."""
         if not self._links:

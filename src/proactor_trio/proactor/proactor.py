@@ -26,7 +26,7 @@ from proactor_trio.backends.select import select_backend
 from proactor_trio.proactor import forking
 from proactor_trio.proactor.attachments import Attachment, Attachments
 from proactor_trio.proactor.beginning import Beginning
-from proactor_trio.proactor.chain import check_batch
+from proactor_trio.proactor.chain import Chain, check_batch
 from proactor_trio.proactor.delivery import Delivery
 from proactor_trio.proactor.ending import CLOSING_SECONDS, Ending
 from proactor_trio.proactor.errors import CancelCause, FailedPrecondition, Unimplemented
@@ -334,12 +334,27 @@ class Proactor:
         chain = operation._chain
         if chain is None:
             return self.cancel(operation)
-        for step in chain.steps:
+        self._cancel_steps(chain, chain.steps[: chain.steps.index(operation) + 1])
+        return True
+
+    def cancel_chain(self, operation: Operation) -> bool:
+        """`cancel()`, and of a chain all steps that have not ended, before and behind it. Owner thread.
+
+        So whoever gives up one step gives up the rest of its chain, also when the step itself has completed, or is just
+        completing with its result. The steps are cancelled in order; one whose result comes first keeps it.
+        """
+        if not operation.identifier:
+            self._take_incoming()
+        chain = operation._chain or self._beginning.chain_behind(operation)
+        if chain is None:
+            return self.cancel(operation)
+        self._cancel_steps(chain, chain.steps)
+        return True
+
+    def _cancel_steps(self, chain: Chain, steps: Sequence[Operation]) -> None:
+        for step in steps:
             if step._chain is chain and step.state is _SUBMITTED:
                 self.cancel(step)
-            if step is operation:
-                break
-        return True
 
     # Polling -----------------------------------------------------------------------------------------------------
 
