@@ -1,6 +1,6 @@
 """Structured concurrency on a completion-based proactor: Trio's nurseries and cancel scopes over io_uring and posix."""
 
-from proactor_trio import abc, from_thread, graph, lowlevel, proactor, socket, testing, to_thread
+from proactor_trio import abc, from_thread, frontier_exchange, graph, lowlevel, proactor, socket, testing, to_thread
 from proactor_trio._kernel.cancel import Cancelled, CancelScope, current_effective_deadline
 from proactor_trio._kernel.companions import COMPANIONS as _COMPANIONS
 from proactor_trio._kernel.errors import (
@@ -127,6 +127,7 @@ __all__ = [
     "fail_after",
     "fail_at",
     "from_thread",
+    "frontier_exchange",
     "graph",
     "lowlevel",
     "move_on_after",

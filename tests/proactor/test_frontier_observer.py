@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from proactor_trio.proactor import AxisState, FrontierTracker, TimelineSemaphore
+from proactor_trio.proactor import AxisState, Frontier, FrontierTracker, TimelineSemaphore
 
 
 class Notes:
@@ -140,3 +140,27 @@ def test_every_advance_of_several_threads_is_told(tracker: FrontierTracker, note
         thread.join()
     for axis in axes:
         assert [told[2] for told in notes.told if told[:2] == ("advanced", axis)] == list(range(1, 501))
+
+
+def test_many_axes_fail_at_once_and_each_is_told(tracker: FrontierTracker, notes: Notes) -> None:
+    error = RuntimeError()
+    tracker.register_axis(2)
+    tracker.register_axis(3)
+    notes.told.clear()
+    tracker.fail_axes((1, 3, 99), error)
+    assert notes.told == [("failed", 1, error), ("failed", 3, error)]
+
+
+def test_a_wait_that_names_several_of_many_that_fail_at_once_ends_once(tracker: FrontierTracker) -> None:
+    ended: list[BaseException | None] = []
+    error = RuntimeError()
+    tracker.register_axis(2)
+    tracker.register_axis(3)
+    tracker.advance(2, 5)
+    tracker.acquire_timepoint(Frontier([(1, 1), (2, 1)]), ended.append)
+    tracker.acquire_timepoint(Frontier([(1, 1), (3, 1)]), ended.append)
+    tracker.acquire_timepoint(Frontier([(3, 1)]), ended.append)
+    tracker.fail_axes((1, 2), error)
+    assert ended == [error, error]
+    tracker.advance(3, 1)
+    assert ended == [error, error, None]

@@ -130,43 +130,49 @@ class AxisTable:
         Its semaphore fails too. An axis that has failed keeps its first error; one that is not registered is ignored.
         Raises what callbacks raise.
         """
-        tracked = self._failing(axis, error)
-        if tracked is not None:
-            self._end(tracked, error, tracked.bridge(tracked.epoch))
+        self.fail_axes((axis,), error)
+
+    def fail_axes(self, axes: Iterable[int], error: BaseException) -> None:
+        """`fail_axis()` for many at once, as those of a host that is gone: the waits are looked through once."""
+        failing = [tracked for axis in axes if (tracked := self._failing(axis, error)) is not None]
+        if failing:
+            self._end({tracked: tracked.bridge(tracked.epoch) for tracked in failing}, error)
 
     def retire_axis(self, axis: int, error: BaseException) -> None:
         """`fail_axis()` that leaves the semaphore alone and lets go of it. Nobody may advance the axis meanwhile."""
         tracked = self._failing(axis, error)
         if tracked is not None:
             tracked.let_go_of_semaphore()
-            self._end(tracked, error, tracked.bridge(tracked.epoch))
+            self._end({tracked: tracked.bridge(tracked.epoch)}, error)
 
     def _failing(self, axis: int, error: BaseException) -> _TrackedAxis | None:
         if not isinstance(error, BaseException):
             raise TypeError(f"error must be an exception, not {type(error).__name__}")
         return self._axes.get(axis)
 
-    def _end(self, tracked: _TrackedAxis, error: BaseException, afterwards: list[Pending]) -> None:
+    def _end(self, failing: dict[_TrackedAxis, list[Pending]], error: BaseException) -> None:
+        """Let axes fail, and then what follows each."""
+
         def take(due: list[Pending]) -> None:
-            if tracked.error is None:
-                waits = self._waits_naming(tracked)
+            new = [tracked for tracked in failing if tracked.error is None]
+            if new:
+                waits = self._waits_naming(new)
                 due += waits
-                due += afterwards
-                tracked.error = error
+                for tracked in new:
+                    due += failing[tracked]
+                for tracked in new:
+                    tracked.error = error
             for pending in due:
                 if isinstance(pending, FrontierTimepoint):
                     pending.end()
 
         dispatch(self._lock, take, error)
 
-    def _waits_naming(self, failed: _TrackedAxis) -> list[FrontierTimepoint]:
-        """Under the lock: the pending waits that name an axis, also those for which it has come far enough."""
-        waits = dict.fromkeys(entry[2].wait for entry in failed.agenda.entries)
-        for tracked in self._axes.values():
-            if tracked is not failed:
-                of_another = (entry[2].wait for entry in tracked.agenda.entries)
-                waits |= dict.fromkeys(wait for wait in of_another if failed.axis in wait.frontier)
-        return list(waits)
+    def _waits_naming(self, failed: list[_TrackedAxis]) -> list[FrontierTimepoint]:
+        """Under the lock: the pending waits that name one of these, also if that has come far enough for them."""
+        named = {tracked.axis for tracked in failed}
+        waits = [entry[2].wait for tracked in self._axes.values() for entry in tracked.agenda.entries]
+        return [wait for wait in dict.fromkeys(waits) if not named.isdisjoint(wait.frontier)]
 
     # Waiting -----------------------------------------------------------------------------------------------------
 
