@@ -24,9 +24,9 @@ def explain_as_text(execution: Execution) -> str:
     proactor = execution.proactor
     kernel = False
     for node in execution.nodes:
-        lines.append(f"{node.name}{_outcome(node)}")
+        lines.append(f"{node.name}{outcome(node)}")
         for earlier, condition in node.predecessors:
-            reason = _why_not(earlier, node, condition, proactor)
+            reason = why_not(earlier, node, condition, proactor)
             kernel = kernel or not reason
             lines.append(f"    after {_condition(condition)}{earlier.name}: {reason or 'in the kernel'}")
     if kernel:
@@ -39,16 +39,16 @@ def explain_as_dot(execution: Execution) -> str:
     lines = ["digraph operations {", "    node [shape=box];"]
     proactor = execution.proactor
     for node in execution.nodes:
-        lines.append(f"    n{node.number} [label={_quoted(node.name + _outcome(node))}, color={_COLOURS[node.state]}];")
+        lines.append(f"    n{node.number} [label={_quoted(node.name + outcome(node))}, color={COLOURS[node.state]}];")
         for earlier, condition in node.predecessors:
-            reason = _why_not(earlier, node, condition, proactor)
-            style = "dashed" if condition is Condition.END else "solid" if reason else "bold"
-            lines.append(f"    n{earlier.number} -> n{node.number} [style={style}, tooltip={_quoted(reason)}];")
+            reason = why_not(earlier, node, condition, proactor)
+            how = f"style={edge_style(condition, reason)}, tooltip={_quoted(reason or 'in the kernel')}"
+            lines.append(f"    n{earlier.number} -> n{node.number} [{how}];")
     lines.append("}")
     return "\n".join(lines)
 
 
-_COLOURS: Final = {
+COLOURS: Final = {
     NodeState.ADDED: "black",
     NodeState.WAITING: "black",
     NodeState.RUNNING: "blue",
@@ -59,7 +59,15 @@ _COLOURS: Final = {
 }
 
 
-def _why_not(earlier: Node, later: Node, condition: Condition, proactor: Proactor | None) -> str:
+def edge_style(condition: Condition, reason: str) -> str:
+    """How an edge is drawn: bold if the kernel follows it, dashed if it is followed however the earlier node ends."""
+    if condition is Condition.END:
+        return "dashed"
+    return "solid" if reason else "bold"
+
+
+def why_not(earlier: Node, later: Node, condition: Condition, proactor: Proactor | None) -> str:
+    """Why the kernel does not follow an edge, in words; "" if it does."""
     reason = obstacle(earlier, later)
     if reason:
         return f"on completion, since {reason}"
@@ -75,7 +83,8 @@ def _condition(condition: Condition) -> str:
     return "" if condition is Condition.SUCCESS else "the end of "
 
 
-def _outcome(node: Node) -> str:
+def outcome(node: Node) -> str:
+    """The state of a node, and how long it took with which result, behind its name."""
     if not node.has_ended:
         return "" if node.state is NodeState.ADDED else f" [{node.state.value}]"
     seconds = f" in {(node.ended - node.began) * 1e3:.3f} ms" if node.began else ""

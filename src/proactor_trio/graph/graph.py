@@ -13,12 +13,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Any, Literal, final
+from typing import Any, Final, Literal, final
 
 from proactor_trio._kernel.cancel import Cancelled, CancelScope
 from proactor_trio._kernel.interrupts import enable_ki_protection
 from proactor_trio._kernel.nursery import open_nursery
 from proactor_trio._kernel.traps import checkpoint
+from proactor_trio.graph.drawing import explain_as_svg
 from proactor_trio.graph.execution import Execution, OnError, check_operation
 from proactor_trio.graph.explaining import explain_as_dot, explain_as_text
 from proactor_trio.graph.group import Group
@@ -30,6 +31,7 @@ from proactor_trio.graph.template import GraphTemplate
 from proactor_trio.proactor.errors import TooSlowError
 from proactor_trio.proactor.operation import Operation, OperationState
 
+_FORMS: Final = {"text": explain_as_text, "dot": explain_as_dot, "svg": explain_as_svg}
 _ERROR_POLICIES = tuple(policy.value for policy in OnError)
 
 
@@ -217,16 +219,15 @@ class Graph:
         self.execution.compile()
         return GraphTemplate(self)
 
-    def explain(self, form: Literal["text", "dot"] = "text") -> str:
+    def explain(self, form: Literal["text", "dot", "svg"] = "text") -> str:
         """What is handed over together, what the kernel chains of that, and why the rest is not.
 
-        form: "text", or "dot" for Graphviz. After the run with states, times and results. Inside the block it asks the
-        backend of the run; before, it knows only what does not depend on one.
+        form: "text", "dot" for Graphviz, or "svg", a picture. After the run with states, times and results. Inside the
+            block it asks the backend of the run; before, it knows only what does not depend on one.
         """
-        if form not in ("text", "dot"):
-            raise ValueError(f"form must be 'text' or 'dot', not {form!r}")
-        explain = explain_as_text if form == "text" else explain_as_dot
-        return explain(self.execution)
+        if form not in _FORMS:
+            raise ValueError(f"form must be 'text', 'dot' or 'svg', not {form!r}")
+        return _FORMS[form](self.execution)
 
     @enable_ki_protection
     async def __aenter__(self) -> Graph:
