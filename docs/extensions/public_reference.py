@@ -41,19 +41,30 @@ INNER_MEMBERS = {
     "proactor_trio.MemoryReceiveChannel": "withdraw",
     "proactor_trio.MemorySendChannel": "withdraw",
     "proactor_trio.Nursery": "child_failed child_finished check_closed body_finished",
-    "proactor_trio.SocketStream": "from_accepted",
+    "proactor_trio.SocketStream": "from_accepted lend lent_resource",
     "proactor_trio.lowlevel.ParkingLot": "admit withdraw",
     "proactor_trio.lowlevel.Task": "scopes scopes_up_to move update_cancel_pending pending_exception"
     " deliver_cancellation resume interrupt expire is_over operation_completed",
-    "proactor_trio.proactor.Proactor": "submit_batch submit_prepared prepare register cancel_up_to cancel_chain"
-    " begin_behind deliver finish_from_anywhere has_message_callback message_handle links_in_kernel has_native has_native_multishot"
-    " progress_callbacks make_direct end_hosting uncount close_within end_now end_everything own check_owner abandon"
-    " submit_one is_inherited",
+    "proactor_trio.AsyncFile": "lend lent_resource",
+    "proactor_trio.AsyncBufferedFile": "lend lent_resource",
+    "proactor_trio.AsyncTextFile": "lend lent_resource",
+    "proactor_trio.SSLStream": "lend lent_resource",
+    "proactor_trio.lowlevel.FdStream": "lend lent_resource",
+    "proactor_trio.socket.SocketType": "lend lent_resource",
+    "proactor_trio.graph.Graph": "enter execution leave",
+    "proactor_trio.graph.Group": "begin end expire is_over",
+    "proactor_trio.graph.Node": "asked become belongs_to deadline early_result end group has_ended host_step loan missing"
+    " must_be_whole number placeholders predecessors rewind segment source successors timeout watched withdraw",
+    "proactor_trio.proactor.Proactor": "submit_batch submit_chain submit_prepared prepare register cancel_up_to"
+    " cancel_chain begin_behind deliver finish_from_anywhere has_message_callback message_handle links_in_kernel"
+    " link_obstacle has_native has_native_multishot progress_callbacks make_direct end_hosting uncount close_within"
+    " end_now end_everything own check_owner abandon submit_one is_inherited",
 }
 
 #: The same of every operation.
 INNER_MEMBERS_OF_OPERATIONS = (
-    "kind can_be_multishot can_be_linked can_be_refused is_close has_inner_steps table_place resource"
+    "kind can_be_multishot can_be_linked can_be_refused is_close has_inner_steps table_place resource lender lent given_back"
+    " is_borrowing leads_in_kernel is_asked_whole ask_whole"
 )
 
 NOTHING = "no names"

@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proactor_trio.backends.contract import Backend, Capability, Kind, OperationFlags, Support
 from proactor_trio.proactor.chain import Chain
@@ -25,6 +25,10 @@ from proactor_trio.proactor.software import EMULATED_KINDS, SoftwareOperations
 
 if TYPE_CHECKING:
     from proactor_trio.proactor.proactor import Proactor
+
+
+#: Steps of a chain that are looked at together; what a ring takes at a time is less.
+_LONGEST_PREFIX: Final = 512
 
 
 class Beginning:
@@ -43,6 +47,7 @@ class Beginning:
         "chains",
         "expiries",
         "held_closes",
+        "longest_prefix",
         "multishot",
         "pending",
         "software",
@@ -65,6 +70,7 @@ class Beginning:
         self._keep_deadline: Callable[[Operation, float], None] = self.expiries.add
         self._native_deadlines = backend.native_deadlines
         self._links = backend.capabilities[Capability.LINKED_OPERATIONS].support is Support.NATIVE
+        self.longest_prefix = _LONGEST_PREFIX if self._links else 1
         self.multishot = delivery.multishot
         self.held_closes = HeldCloses()
         self.chains: dict[Chain, None] = {}

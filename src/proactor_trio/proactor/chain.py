@@ -62,7 +62,9 @@ def split_batch(operations: Sequence[Operation]) -> list[list[Operation]]:
 
 
 class ChainOwner(Protocol):
-    """What a chain asks of the proactor."""
+    """What a chain asks of the proactor. `longest_prefix`: more steps than these are never begun at once."""
+
+    longest_prefix: int
 
     def begin_prefix(self, steps: Sequence[Operation]) -> int:
         """Begin as many of the first steps as can be handed over at once, at least one; may be called again."""
@@ -77,12 +79,13 @@ class Chain:
     """A chain in flight. `started`: how many steps were begun; `last_started`: the last of them; `finished`: how many
     are known to have completed: of steps that were handed over together and succeeded, only the last one tells."""
 
-    __slots__ = ("_broken", "_head", "_owner", "finished", "last_started", "started", "steps")
+    __slots__ = ("_broken", "_head", "_owner", "_positions", "finished", "last_started", "started", "steps")
 
     def __init__(self, steps: list[Operation], owner: ChainOwner) -> None:
         self.steps = steps
         self._owner = owner
         self._broken = False
+        self._positions: dict[Operation, int] | None = None  # made when it is needed: most chains just succeed
         self._head = 0  # the first of the steps that were handed over together last
         self.started = 0
         self.finished = 0
@@ -94,13 +97,13 @@ class Chain:
         """Begin what can begin now."""
         first = self.started
         self._head = first
-        count = self._owner.begin_prefix(self.steps[first:])
+        count = self._owner.begin_prefix(self.steps[first : first + self._owner.longest_prefix])
         self.last_started = self.steps[first + count - 1]
         self.started = first + count
 
     def has_begun(self, step: Operation) -> bool:
         """Whether the step was handed over, be it as a link that the kernel has not started."""
-        return self.steps.index(step) < self.started
+        return self.started == len(self.steps) or self._index_of(step) < self.started
 
     def waiting_links(self, resource: object) -> list[Operation]:
         """The steps on a resource that the kernel may look up only when it comes to them.
@@ -122,7 +125,7 @@ class Chain:
     def break_at(self, step: Operation) -> None:
         """A step did not succeed: the later ones are going to be cancelled because of it. May be called again."""
         if not self._broken:
-            self._blame(self.steps.index(step) + 1)
+            self._blame(self._index_of(step) + 1)
             self._broken = True
 
     def step_done(self, step: Operation) -> None:
@@ -144,7 +147,9 @@ class Chain:
     def _index_of(self, step: Operation) -> int:
         if step is self.last_started:  # which most are that are asked for
             return self.started - 1
-        return self.steps.index(step)
+        if self._positions is None:
+            self._positions = {step: index for index, step in enumerate(self.steps)}
+        return self._positions[step]
 
     def _blame(self, first: int) -> None:
         for later in self.steps[first:]:
