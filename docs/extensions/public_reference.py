@@ -53,8 +53,8 @@ INNER_MEMBERS = {
     "proactor_trio.socket.SocketType": "lend lent_resource",
     "proactor_trio.graph.Graph": "enter execution leave",
     "proactor_trio.graph.Group": "begin end expire is_over",
-    "proactor_trio.graph.Node": "asked become belongs_to deadline early_result end group has_ended host_step loan missing"
-    " must_be_whole number placeholders predecessors rewind segment source successors timeout watched withdraw",
+    "proactor_trio.graph.Node": "asked become belongs_to deadline early_result end group has_ended host_step loan"
+    " missing must_be_whole number placeholders predecessors rewind segment source successors timeout watched withdraw",
     "proactor_trio.proactor.Proactor": "submit_batch submit_chain submit_prepared prepare register cancel_up_to"
     " cancel_chain begin_behind deliver finish_from_anywhere has_message_callback message_handle links_in_kernel"
     " link_obstacle has_native has_native_multishot progress_callbacks make_direct end_hosting uncount close_within"
@@ -63,8 +63,8 @@ INNER_MEMBERS = {
 
 #: The same of every operation.
 INNER_MEMBERS_OF_OPERATIONS = (
-    "kind can_be_multishot can_be_linked can_be_refused is_close has_inner_steps table_place resource lender lent given_back"
-    " is_borrowing leads_in_kernel is_asked_whole ask_whole"
+    "kind can_be_multishot can_be_linked can_be_refused is_close has_inner_steps table_place resource lender"
+    " lent given_back is_borrowing leads_in_kernel is_asked_whole ask_whole"
 )
 
 NOTHING = "no names"
