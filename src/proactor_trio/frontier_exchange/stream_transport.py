@@ -140,8 +140,11 @@ class _Dialer:
         async with open_nursery() as nursery:
             while True:
                 await self._connect(nursery)
-                while self._is_up():
-                    await self._connections.changed.park()
+                await self._wait_while(self._is_up)
+
+    async def _wait_while(self, condition: Callable[[], bool]) -> None:
+        while condition():
+            await self._connections.changed.park()
 
     def _is_up(self) -> bool:
         return self._connections.is_up(self._machine_index)
@@ -160,8 +163,7 @@ class _Dialer:
 
     async def _pause(self, seconds: float) -> None:
         with move_on_after(seconds):
-            while not self._is_up():
-                await self._connections.changed.park()
+            await self._wait_while(lambda: not self._is_up())
 
     async def _attempt(self, nursery: Nursery, seconds: float) -> None:
         """Try to connect once; if that succeeds, the connection goes on in the nursery."""
