@@ -17,6 +17,7 @@ import pytest
 
 import proactor_trio.proactor.operations as operation_modules
 from cts.configurations import Configuration
+from cts.suites.frontiers import A, at
 from cts.support import Files, Sockets, pipe, settle
 from proactor_trio.proactor import (
     Accept,
@@ -34,6 +35,10 @@ from proactor_trio.proactor import (
     FileSync,
     FileTruncate,
     FileWrite,
+    FrontierAdvance,
+    FrontierTracker,
+    FrontierWait,
+    FrontierWaitAny,
     FutexWait,
     FutexWake,
     HandlePoll,
@@ -119,6 +124,12 @@ def waiting_for_a_semaphore(stage: Stage) -> list[Operation]:
     return [SemaphoreWait([semaphore], [1]), SemaphoreSignal([semaphore], [1])]
 
 
+def waiting_for_a_frontier(stage: Stage) -> list[Operation]:
+    tracker = FrontierTracker()
+    tracker.register_axis(A)
+    return [FrontierWait(tracker, at(a=1)), FrontierWaitAny(tracker, [at(a=1)]), FrontierAdvance(tracker, A, 1)]
+
+
 def waiting_for_an_event(stage: Stage) -> list[Operation]:
     with Event() as event:
         event.set()
@@ -181,6 +192,9 @@ SCENES: dict[type[Operation], Scene] = {
     NotificationSignal: waiting_for_a_notification,
     SemaphoreWait: waiting_for_a_semaphore,
     SemaphoreSignal: waiting_for_a_semaphore,
+    FrontierWait: waiting_for_a_frontier,
+    FrontierWaitAny: waiting_for_a_frontier,
+    FrontierAdvance: waiting_for_a_frontier,
     FutexWait: lambda stage: [FutexWait(stage.word, 0), FutexWake(stage.word, 1)],
     FutexWake: lambda stage: [FutexWake(stage.word, 1)],
     Message: lambda stage: [Message(stage.proactor, 1)],

@@ -201,7 +201,7 @@ class Beginning:
 
     def chain_behind(self, operation: Operation) -> Chain | None:
         """The chain that goes on behind a step that has completed; None: there is none."""
-        return next((chain for chain in self.chains if operation in chain.steps[: chain.finished]), None)
+        return next((chain for chain in self.chains if operation in chain.steps[: chain.started]), None)
 
     def link_obstacle(self, earlier: Operation, later: Operation, leads: bool) -> str:
         """In words, why `begin_prefix()` does not hand these over together; "" if it does."""
