@@ -40,11 +40,13 @@ def decoded(frame: bytes) -> Message:
     return decode_body(kind, frame[HEADER_BYTES:])
 
 
+@hypothesis.settings(deadline=None)
 @hypothesis.given(MESSAGES)
 def test_a_message_is_read_as_it_was_written(message: Message) -> None:
     assert decoded(encode(message)) == message
 
 
+@hypothesis.settings(deadline=None)
 @hypothesis.given(st.binary(min_size=HEADER_BYTES, max_size=HEADER_BYTES), BYTE, st.binary(max_size=200))
 def test_any_other_bytes_are_a_bad_frame_at_worst(header: bytes, kind: int, body: bytes) -> None:
     for decode in (lambda: decode_header(header), lambda: decode_body(kind, body)):
@@ -54,6 +56,7 @@ def test_any_other_bytes_are_a_bad_frame_at_worst(header: bytes, kind: int, body
             pass
 
 
+@hypothesis.settings(deadline=None)
 @hypothesis.given(MESSAGES, st.data())
 def test_a_body_of_another_length_is_never_read_as_the_same_message(message: Message, data: st.DataObject) -> None:
     frame = encode(message)
